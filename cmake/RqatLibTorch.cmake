@@ -1,0 +1,31 @@
+# Finds LibTorch and makes the target rqat_torch. Wheel, `pip install torch` and LibTorch zip have the same inner layout
+# (include/, lib/). TorchConfig.cmake is not used: it insists on a CUDA toolkit even for CPU programs.
+set(RQAT_LIBTORCH "" CACHE PATH "Folder of LibTorch (holds include/ and lib/), e.g. site-packages/torch")
+set(_candidates ${RQAT_LIBTORCH} $ENV{RQAT_LIBTORCH})
+foreach(prefix ${CMAKE_PREFIX_PATH} $ENV{CMAKE_PREFIX_PATH})
+  list(APPEND _candidates ${prefix} ${prefix}/libtorch ${prefix}/../.. )
+endforeach()
+list(APPEND _candidates ${CMAKE_CURRENT_SOURCE_DIR}/.deps/libtorch-wheel/torch)
+foreach(candidate ${_candidates})
+  if(NOT RQAT_TORCH_ROOT AND EXISTS ${candidate}/include/ATen/ATen.h AND EXISTS ${candidate}/lib/libtorch_cpu.so)
+    get_filename_component(RQAT_TORCH_ROOT ${candidate} ABSOLUTE)
+  endif()
+endforeach()
+if(NOT RQAT_TORCH_ROOT)
+  message(FATAL_ERROR "LibTorch not found. Run tools/setup, or set RQAT_LIBTORCH to a folder with include/ and lib/ (torch >= 2.11).")
+endif()
+message(STATUS "LibTorch: ${RQAT_TORCH_ROOT}")
+
+# Run-time libraries of the NVIDIA wheels that lie beside the torch wheel.
+get_filename_component(_site ${RQAT_TORCH_ROOT} DIRECTORY)
+file(GLOB RQAT_TORCH_EXTRA_LIBS ${_site}/nvidia/*/lib)
+
+add_library(rqat_torch INTERFACE)
+target_include_directories(rqat_torch SYSTEM INTERFACE ${RQAT_TORCH_ROOT}/include)
+target_link_directories(rqat_torch INTERFACE ${RQAT_TORCH_ROOT}/lib)
+target_link_libraries(rqat_torch INTERFACE torch_cpu c10 ${RQAT_TORCH_ROOT}/lib/libgomp.so.1)
+target_compile_options(rqat_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_options(rqat_torch INTERFACE -Wl,-rpath,${RQAT_TORCH_ROOT}/lib)
+foreach(dir ${RQAT_TORCH_EXTRA_LIBS})
+  target_link_options(rqat_torch INTERFACE -Wl,-rpath,${dir} -Wl,-rpath-link,${dir})
+endforeach()
