@@ -1,0 +1,66 @@
+// safetensors files: u64 header length, JSON header, raw little-endian data (github.com/huggingface/safetensors).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rqat/base/files.h"
+
+namespace rqat::io {
+
+using TensorMap = std::map<std::string, at::Tensor>;
+
+/// A named tensor's place in a file.
+struct TensorInfo {
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+  int64_t begin = 0, end = 0;  ///< bytes, relative to the start of the data
+};
+
+/// Memory-mapped reader. Everything in the header is checked against the file's size before use; throws IoError that
+/// names the file and tensor (truncated, overlapping, unknown dtype, shape and bytes disagree, header over 100 MB).
+class SafetensorsReader {
+ public:
+  explicit SafetensorsReader(const std::filesystem::path& path);
+  const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool has(const std::string& name) const { return tensors_.count(name) > 0; }
+  /// A copy (own memory) of the tensor, dtype as stored. Throws IoError when absent.
+  at::Tensor read(const std::string& name) const;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::shared_ptr<base::MappedFile> file_;
+  std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+  int64_t data_start_ = 0;
+};
+
+/// Writes all tensors atomically, names sorted, aligned to 8 bytes; metadata gets {"format": "pt"} beside the given.
+void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+/// All tensors of a model folder: model.safetensors, or the shards of model.safetensors.index.json.
+class TensorSource {
+ public:
+  explicit TensorSource(const std::filesystem::path& folder_or_file);
+  std::vector<std::string> names() const;
+  bool has(const std::string& name) const { return where_.count(name) > 0; }
+  const TensorInfo& info(const std::string& name) const;
+  at::Tensor read(const std::string& name) const;  ///< throws IoError when absent
+  /// Where the tensors come from, for messages.
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::vector<std::unique_ptr<SafetensorsReader>> files_;
+  std::map<std::string, size_t> where_;
+};
+
+}  // namespace rqat::io

@@ -1,0 +1,34 @@
+// Byte-level BPE tokenizers as the Hugging Face ecosystem uses them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rqat::text {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  /// Token ids of UTF-8 text. Special tokens written in the text ("<|im_end|>") become their ids when `parse_special`.
+  /// No BOS/EOS is added. Invalid UTF-8 is replaced by U+FFFD.
+  virtual std::vector<int64_t> encode(std::string_view text, bool parse_special = true) const = 0;
+  /// Text of ids; special tokens are left out when `skip_special`. Throws DataError on an id outside the vocabulary.
+  virtual std::string decode(const std::vector<int64_t>& ids, bool skip_special = false) const = 0;
+  virtual int64_t vocab_size() const = 0;
+  /// Id of a token by its exact text, -1 when absent.
+  virtual int64_t token_id(std::string_view token) const = 0;
+  virtual std::string token_text(int64_t id) const = 0;
+  /// From the model's configuration; -1 when it has none.
+  virtual int64_t bos_id() const = 0;
+  virtual int64_t eos_id() const = 0;
+};
+
+/// Reads tokenizer.json (+ tokenizer_config.json beside it for bos/eos) from a model folder, a tokenizer.json, or the
+/// vocabulary inside a .gguf file. Throws IoError: missing or malformed file, model or pre-tokeniser not supported (named).
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+}  // namespace rqat::text
