@@ -1,0 +1,65 @@
+# Says where LibTorch is. A wheel, `pip install torch` and the LibTorch zip have the same inner layout (include/, lib/).
+# As a script (`cmake -P cmake/FindLibTorch.cmake`) it prints the folder, or nothing: tools/setup asks so.
+set(RQAT_TORCH_MINIMUM 2.11)
+
+# Sets `out` to the version of the LibTorch in `folder`, or to nothing when there is none.
+function(rqat_libtorch_version folder out)
+  set(${out} "" PARENT_SCOPE)
+  set(header ${folder}/include/torch/headeronly/version.h)
+  if(NOT EXISTS ${folder}/include/ATen/ATen.h OR NOT EXISTS ${folder}/lib/libtorch_cpu.so)
+    return()
+  endif()
+  set(version 0.0)
+  if(EXISTS ${header})
+    file(STRINGS ${header} lines REGEX "^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+    list(TRANSFORM lines REPLACE "^#define TORCH_VERSION_[A-Z]+ " "")
+    list(JOIN lines "." version)
+  endif()
+  set(${out} ${version} PARENT_SCOPE)
+endfunction()
+
+# Sets `out` to the first LibTorch that is new enough: RQAT_LIBTORCH, CMAKE_PREFIX_PATH, the active Python's torch, the
+# wheel unpacked by tools/setup. A folder named in RQAT_LIBTORCH that is none, or is too old, is an error.
+function(rqat_find_libtorch source_dir out)
+  set(${out} "" PARENT_SCOPE)
+  set(named ${RQAT_LIBTORCH})
+  if(NOT named)
+    set(named $ENV{RQAT_LIBTORCH})
+  endif()
+  if(named)
+    get_filename_component(named ${named} ABSOLUTE BASE_DIR ${source_dir})
+    rqat_libtorch_version(${named} version)
+    if(NOT version OR version VERSION_LESS RQAT_TORCH_MINIMUM)
+      message(FATAL_ERROR "RQAT_LIBTORCH is ${named}: expected a folder with include/ and lib/ of LibTorch >= "
+        "${RQAT_TORCH_MINIMUM}, found '${version}'. Name another folder, or unset RQAT_LIBTORCH and run tools/setup.")
+    endif()
+    set(${out} ${named} PARENT_SCOPE)
+    return()
+  endif()
+
+  set(prefixes $ENV{CMAKE_PREFIX_PATH})
+  string(REPLACE ":" ";" prefixes "${prefixes}")
+  set(candidates "")
+  foreach(prefix ${CMAKE_PREFIX_PATH} ${prefixes})
+    list(APPEND candidates ${prefix} ${prefix}/libtorch ${prefix}/../..)  # the last for torch.utils.cmake_prefix_path
+  endforeach()
+  execute_process(COMMAND python3 -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+    OUTPUT_VARIABLE python_torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE ignored)
+  list(APPEND candidates ${python_torch} ${source_dir}/.deps/libtorch-wheel/torch)
+  foreach(candidate ${candidates})
+    rqat_libtorch_version(${candidate} version)
+    if(version AND NOT version VERSION_LESS RQAT_TORCH_MINIMUM)
+      get_filename_component(candidate ${candidate} ABSOLUTE)
+      set(${out} ${candidate} PARENT_SCOPE)
+      return()
+    endif()
+  endforeach()
+endfunction()
+
+if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
+  get_filename_component(source_dir ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
+  rqat_find_libtorch(${source_dir} found)
+  if(found)
+    execute_process(COMMAND ${CMAKE_COMMAND} -E echo ${found})
+  endif()
+endif()
