@@ -12,7 +12,7 @@ namespace rqat::base {
 /// Whole content of a file. Throws IoError (missing, directory, unreadable).
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `content` atomically. Throws IoError that names path and cause (no space, no permission).
+/// Writes `content` atomically. The folder must exist. Throws IoError that names path and cause (no space, no permission).
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 /// Atomic writer for large files: append() as often as needed, then commit(). Without commit the temporary file is
@@ -28,15 +28,17 @@ class AtomicFile {
   void commit();
 
  private:
+  void flush();
   std::filesystem::path path_, temporary_;
+  std::string buffer_;  ///< small pieces, written together
   int descriptor_ = -1;
 };
 
 /// A folder that appears whole: `fill` writes into a temporary sibling, which then replaces `path`. When `fill` throws,
-/// nothing of it stays.
+/// nothing of it stays. Missing parents are made. Throws IoError.
 void write_folder(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& fill);
 
-/// Read-only memory map of a file.
+/// Read-only memory map of a file; data() is nullptr for an empty one.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);  ///< throws IoError
@@ -51,7 +53,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// Appends one line to a file (metrics.jsonl); opened once, flushed per line. Throws IoError.
+/// Appends one line to a file (metrics.jsonl); opened once, flushed per line. Half a line left by a killed run is ended
+/// first. Throws IoError.
 class LineWriter {
  public:
   explicit LineWriter(const std::filesystem::path& path, bool append = true);

@@ -18,7 +18,7 @@ class Rng {
   uint64_t next();
   /// Uniform in [0, 1), 53 bits.
   double uniform();
-  /// Uniform integer in [low, high], both included.
+  /// Uniform integer in [low, high], both included, without bias. Throws std::invalid_argument when low > high.
   int64_t integer(int64_t low, int64_t high);
   /// Standard normal (Box-Muller, no cached second value).
   double normal();
