@@ -1,0 +1,113 @@
+// Decoder-only language model: embed -> blocks -> final norm -> head. One decoder serves all families; a family is a set
+// of options and weight names (src/model/families).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rqat/base/registry.h"
+#include "rqat/io/safetensors.h"
+#include "rqat/model/model_config.h"
+#include "rqat/nn/batch.h"
+#include "rqat/nn/kv_cache.h"
+#include "rqat/nn/layer_factory.h"
+#include "rqat/ops/linear.h"
+
+namespace rqat::model {
+
+/// Options by which the families differ.
+struct DecoderOptions {
+  bool qkv_bias = false;
+  bool output_bias = false;  ///< o_proj
+  bool qk_norm = false;      ///< RMSNorm over head_dim of q and k, before rope
+};
+
+/// A family turns a config into options; registry kind "families".
+class Family {
+ public:
+  virtual ~Family() = default;
+  virtual DecoderOptions options(const ModelConfig& config) const = 0;
+};
+const base::Registry<Family>& families();
+
+/// One decoder block; `forward` maps hidden [T, D] -> [T, D].
+class DecoderBlock;
+
+/// Where and how attention looks: segments alone, or segments appended to cache slots.
+struct ForwardContext {
+  const nn::TokenBatch* batch = nullptr;
+  at::Tensor cos, sin;           ///< fp32 [T, head_dim / 2]
+  nn::KvCache* cache = nullptr;  ///< when set, segment i is appended to slots[i] and attends to all of it
+  std::vector<int64_t> slots;
+};
+
+class CausalLM {
+ public:
+  /// Builds the structure; weights come by load_weights. `device` may be meta for validation.
+  CausalLM(ModelConfig config, nn::LayerFactory& factory, at::ScalarType dtype, at::Device device);
+  ~CausalLM();
+
+  const ModelConfig& config() const { return config_; }
+  at::ScalarType dtype() const { return dtype_; }
+  at::Device device() const { return device_; }
+
+  /// Loads every weight. Throws IoError that names a missing, unexpected or wrongly shaped tensor; DataError on NaN/Inf.
+  void load_weights(const io::TensorSource& source);
+  /// All weights as the forward sees them (W_hat for quantised linears), HF names.
+  io::TensorMap weights();
+
+  // --- whole forward ---
+  /// Hidden states [T, D] after the final norm. In grad mode the graph starts at the embedding's output.
+  at::Tensor hidden(const nn::TokenBatch& batch);
+  /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced.
+  at::Tensor hidden(const nn::TokenBatch& batch, nn::KvCache& cache, const std::vector<int64_t>& slots);
+  /// fp32 logits [R, V] of hidden states [R, D], no gradient. For few rows only: generation, tests, `rqat forward`.
+  at::Tensor logits(const at::Tensor& hidden);
+  std::unique_ptr<nn::KvCache> make_cache(int64_t slots, int64_t capacity) const;
+
+  // --- walking block by block (ptq) ---
+  ForwardContext context(const nn::TokenBatch& batch) const;
+  at::Tensor embed(const nn::TokenBatch& batch);
+  int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()); }
+  at::Tensor forward_block(int64_t index, const at::Tensor& hidden_TD, const ForwardContext& context);
+  at::Tensor final_norm(const at::Tensor& hidden_TD);
+  /// Linears of block `index` in the order q, k, v, o, gate, up, down.
+  std::vector<nn::LinearBase*> block_linears(int64_t index);
+
+  // --- parameters ---
+  std::vector<nn::LinearBase*> linears();  ///< all of all blocks
+  nn::ParameterList parameters();          ///< trainable or not, each once (tied head = embedding)
+  nn::Parameter& embedding();
+  nn::Parameter& head();  ///< the embedding itself when tied
+  /// The head laid out for logits; made again after refresh() when the head was trained.
+  const ops::PreparedWeight& prepared_head();
+
+  void prepare_training();                       ///< masters for all trainable parameters
+  void zero_grad();
+  void reduce_gradients();                       ///< of all linears
+  void refresh();                                ///< of all parameters, after an optimizer step
+  void set_execution(nn::Execution execution);   ///< of all linears
+  int64_t weight_bytes();                        ///< of all linears as held now
+
+ private:
+  friend class DecoderBlock;
+  ModelConfig config_;
+  DecoderOptions options_;
+  at::ScalarType dtype_;
+  at::Device device_;
+  nn::Parameter embedding_, final_norm_, head_;
+  std::vector<std::unique_ptr<DecoderBlock>> blocks_;
+  ops::PreparedWeight prepared_head_;
+  at::Tensor inverse_frequency_;
+};
+
+/// Reads config and weights of a folder. dtype: compute dtype.
+std::unique_ptr<CausalLM> load_model(const std::filesystem::path& folder, nn::LayerFactory& factory,
+                                     at::ScalarType dtype, at::Device device);
+
+}  // namespace rqat::model

@@ -1,0 +1,29 @@
+// y = x W_hat^T straight from packed low-bit codes: no dequantised copy of W exists, only a tile in cache.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace rqat::ops {
+
+/// Codes and group parameters in the layout the kernels read.
+struct PackedWeight {
+  at::Tensor codes;       ///< device-specific layout; total bytes about N * K * num_bits / 8
+  at::Tensor scale;       ///< fp32 [N, G]
+  at::Tensor zero_point;  ///< uint8 [N, G]
+  int64_t num_bits = 0, group_size = 0, rows = 0, columns = 0;
+  int64_t bytes() const;  ///< memory held
+};
+
+/// `codes` uint8 [N, K] as from `quantize`. num_bits 2, 3, 4 or 8.
+PackedWeight prepack(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& zero_point, int64_t num_bits,
+                     int64_t group_size);
+/// The codes again, uint8 [N, K]: exactly what `prepack` was given.
+at::Tensor unpack(const PackedWeight& weight);
+
+/// x [..., K] bfloat16 or float32 -> [..., N] of the same dtype. Each weight enters as dequantize(codes) rounded to
+/// x's dtype (so the very values training multiplied with), products are accumulated in fp32. `bias` [N] may be undefined.
+at::Tensor packed_linear(const at::Tensor& x, const PackedWeight& weight, const at::Tensor& bias);
+
+}  // namespace rqat::ops
