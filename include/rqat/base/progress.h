@@ -27,8 +27,9 @@ class Progress {
   void draw(bool last);
   std::string title_, status_;
   int64_t total_, done_ = 0;
+  int64_t first_done_ = -1;  ///< of the first update: a resumed run does not start at 0
   bool terminal_, finished_ = false;
-  std::chrono::steady_clock::time_point start_, drawn_;
+  std::chrono::steady_clock::time_point start_, drawn_, first_;
 };
 
 /// Resident memory of this process in bytes, now and at its peak (/proc/self/status).
