@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,7 +24,7 @@ struct TensorInfo {
 };
 
 /// Memory-mapped reader. Everything in the header is checked against the file's size before use; throws IoError that
-/// names the file and tensor (truncated, overlapping, unknown dtype, shape and bytes disagree, header over 100 MB).
+/// names the file and tensor (truncated, overlap or hole, unknown dtype, shape and bytes disagree, header over 100 MB).
 class SafetensorsReader {
  public:
   explicit SafetensorsReader(const std::filesystem::path& path);
@@ -42,11 +43,21 @@ class SafetensorsReader {
   int64_t data_start_ = 0;
 };
 
-/// Writes all tensors atomically, names sorted, aligned to 8 bytes; metadata gets {"format": "pt"} beside the given.
+/// Writes all tensors atomically. The data starts at a multiple of 8 bytes and is laid out by descending element size,
+/// then by name, so every tensor is aligned to its element. Metadata gets {"format": "pt"} beside the given. Tensors may
+/// be strided or on a device. Throws IoError (dtype without a safetensors name, no space, no permission).
 void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
-/// All tensors of a model folder: model.safetensors, or the shards of model.safetensors.index.json.
+/// The same for tensors that are made one at a time, so that only one is in memory: `make(name)` is called once per
+/// entry of `layout` (whose begin and end are ignored) and must return its dtype and shape. Throws IoError, also when not.
+void write_safetensors_streamed(const std::filesystem::path& path, const std::map<std::string, TensorInfo>& layout,
+                                const std::function<at::Tensor(const std::string&)>& make,
+                                const std::map<std::string, std::string>& metadata = {});
+
+/// All tensors of a model folder (model.safetensors, or the shards of model.safetensors.index.json) or of one
+/// .safetensors file. Throws IoError: neither is there, pickled weights only, a shard outside the folder or without a
+/// tensor that the index promises.
 class TensorSource {
  public:
   explicit TensorSource(const std::filesystem::path& folder_or_file);
@@ -58,6 +69,10 @@ class TensorSource {
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  void open_file(const std::filesystem::path& file);
+  void open_shards(const std::filesystem::path& index);
+  const SafetensorsReader& reader_of(const std::string& name) const;
+
   std::filesystem::path path_;
   std::vector<std::unique_ptr<SafetensorsReader>> files_;
   std::map<std::string, size_t> where_;

@@ -1,0 +1,35 @@
+// Final answers: taking them out of a response, and comparing them. Exact (no floating point), linear in the length of
+// the text, no recursion, so hostile model output costs no more than honest output.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace rqat::answer {
+
+/// The final answer a response states, trimmed, or nothing. The first of these forms that occurs decides, its last
+/// occurrence counts:
+///   1. "#### 42"                          rest of the line (GSM8K)
+///   2. "\boxed{...}", "\fbox{...}"        balanced braces; one that is never closed does not count (MATH)
+///   3. "Answer: 42", "the answer is 42"   up to the end of the sentence or line, any case
+std::optional<std::string> extract(std::string_view response);
+
+/// The last number in a response ("flexible" extraction for models that were never shown a format), without thousands
+/// commas; a sign counts only where no digit, letter or bracket stands before it. Nothing when there is no digit.
+std::optional<std::string> last_number(std::string_view response);
+
+/// Whether two answers mean the same.
+///  - Whitespace, "$", "\text{}", "%", a full stop at the end and commas in thousands do not matter.
+///  - Integers, decimals and fractions ("1/2", "\frac{1}{2}", "\dfrac12") compare as exact rationals, so 0.5 equals 1/2
+///    and 0.333 does not equal 1/3. A unit after the number ("42 apples") matters only where both sides have one.
+///    Numerators and denominators of more than 18 digits compare as text.
+///  - Lists ("12, 45, 93") compare item by item, in order; brackets around them must be the same on both sides.
+///  - Anything else compares as text: plain words without regard to case and a leading "the", formulas exactly.
+/// Algebraic equality ("x+1" and "1+x"), roots and powers are not attempted. Texts beyond kMaxLength compare verbatim.
+bool equal(std::string_view a, std::string_view b);
+
+/// Longest answer, in bytes, that `equal` normalizes.
+inline constexpr size_t kMaxLength = 2000;
+
+}  // namespace rqat::answer

@@ -1,0 +1,67 @@
+// A linear layer that owns master, W_hat and codes, so that there is nothing to convert.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+#include "rqat/nn/linear.h"
+#include "rqat/ops/packed_linear.h"
+#include "rqat/quant/estimator.h"
+#include "rqat/quant/format.h"
+#include "rqat/quant/quantizer.h"
+
+namespace rqat::quant {
+
+class FakeQuantLinear : public nn::LinearBase {
+ public:
+  FakeQuantLinear(nn::LinearSpec spec, QuantFormat format, std::shared_ptr<Quantizer> quantizer,
+                  std::shared_ptr<Estimator> estimator);
+
+  const QuantFormat& format() const { return format_; }
+  const Quantizer& quantizer() const { return *quantizer_; }
+
+  /// Starting point: the float weight becomes the master, parameters are found by min-max; refresh() follows.
+  void load(const at::Tensor& weight, const at::Tensor& bias) override;
+  /// Installs parameters found by an initializer: scale is rounded, and the master may be replaced (e.g. by GPTQ's W_hat).
+  void set_quantization(const QuantParams& params, const at::Tensor& master);
+  /// Parameters as the forward uses them: rounded scale, integer zero point.
+  QuantParams params() const;
+  /// Codes of the present master, uint8 [N, K].
+  at::Tensor codes();
+  const at::Tensor& master_weight() const { return weight_.master; }
+
+  nn::ParameterList parameters() override;
+  at::Tensor dense_weight() override;
+  at::Tensor bias() const override { return bias_.compute; }
+  void refresh() override;
+  void reduce_gradients() override;
+  void prepare_training() override;
+  void set_execution(nn::Execution execution) override;
+  nn::Execution execution() const override { return execution_; }
+  int64_t weight_bytes() const override;
+  /// Codes changed by the last refresh() as a share of all; metric `codes_flipped` (counted only when enabled: it costs a pass).
+  void set_count_flips(bool enabled) { count_flips_ = enabled; }
+  int64_t flipped() const { return flipped_; }
+
+ protected:
+  at::Tensor packed_forward(const at::Tensor& x) override;
+  at::Tensor weight_grad_buffer() override;
+  at::Tensor bias_grad_buffer() override;
+
+ private:
+  QuantFormat format_;
+  std::shared_ptr<Quantizer> quantizer_;
+  std::shared_ptr<Estimator> estimator_;
+  nn::Parameter weight_, scale_, zero_point_, bias_;  // masters fp32; scale_/zero_point_ unrounded
+  at::Tensor gradient_;                               // G fp32
+  at::Tensor dense_;                                  // W_hat in the compute dtype
+  ops::PackedWeight packed_;
+  at::Tensor last_codes_;
+  at::ScalarType dtype_ = at::kFloat;
+  nn::Execution execution_ = nn::Execution::kTrain;
+  bool count_flips_ = false;
+  int64_t flipped_ = 0;
+};
+
+}  // namespace rqat::quant
