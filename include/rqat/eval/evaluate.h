@@ -1,0 +1,56 @@
+// Accuracy on verifiable tasks by generation; KL to a teacher and perplexity on worked solutions by forward passes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rqat/data/dataset.h"
+#include "rqat/generate/engine.h"
+#include "rqat/model/causal_lm.h"
+
+namespace rqat::eval {
+
+/// A share with its 95 % Wilson interval.
+struct Proportion {
+  int64_t successes = 0, total = 0;
+  double value = 0, low = 0, high = 0;
+};
+Proportion proportion(int64_t successes, int64_t total);
+
+/// Mean difference b - a of paired 0/1 outcomes with a 95 % percentile bootstrap interval (10,000 resamples, seeded).
+/// `shown` = the interval excludes 0.
+struct PairedDifference {
+  double mean = 0, low = 0, high = 0;
+  bool shown = false;
+};
+PairedDifference paired_difference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b, uint64_t seed);
+
+struct TaskResult {
+  std::vector<uint8_t> correct;         ///< per record
+  std::vector<std::string> responses;   ///< per record
+  std::map<std::string, Proportion> by_family;
+  Proportion overall;
+  double mean_response_tokens = 0;
+  double cut_share = 0;   ///< responses cut at the limit
+  double seconds = 0, tokens_per_second = 0;
+};
+/// Greedy or sampled answers to every record, checked. `batch` = sequences decoded at once.
+TaskResult evaluate_tasks(model::CausalLM& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
+                          const std::vector<int64_t>& stop_ids, const std::vector<data::Record>& records,
+                          const data::DataConfig& data, const generate::SamplingConfig& sampling, int64_t batch,
+                          uint64_t seed, const std::function<void(int64_t, int64_t)>& progress = {});
+
+struct LikelihoodResult {
+  double perplexity = 0;            ///< of response tokens
+  std::optional<double> kl_to_teacher;  ///< mean KL(teacher || model) per response token, nats
+  int64_t tokens = 0;
+};
+/// `teacher` may be null or the model itself.
+LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* teacher,
+                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch = 4096);
+
+}  // namespace rqat::eval
