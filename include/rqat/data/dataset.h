@@ -47,7 +47,10 @@ std::vector<int64_t> encode_prompt(const Record& record, const DataConfig& confi
 /// Whole conversation; loss mask on the response and the end-of-turn token. Throws DataError (record number, length, limit).
 Example encode_example(const Record& record, const DataConfig& config, const text::Tokenizer& tokenizer,
                        const text::ChatTemplate& chat);
-/// Whether the response solves the record's problem (false when it is not verifiable).
+/// All of them. Throws DataError on the first that is too long (record number), or when `too_long: drop` leaves none.
+std::vector<Example> encode_examples(const std::vector<Record>& records, const DataConfig& config,
+                                     const text::Tokenizer& tokenizer, const text::ChatTemplate& chat);
+/// Whether the response solves the record's problem (by its final answer; without the marker, by its last number).
 bool check_response(const Record& record, std::string_view response);
 
 /// Endless, seeded order over `size` examples, reshuffled each epoch; the cursor is a plain number, so that resume is exact.

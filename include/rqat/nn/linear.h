@@ -33,8 +33,9 @@ class LinearBase {
   const LinearSpec& spec() const { return spec_; }
   const std::string& name() const { return spec_.name; }
 
-  /// x [..., in] -> [..., out]. In grad mode and Execution::kTrain the backward adds dL/d(compute weight) in fp32 to the
-  /// weight-gradient buffer; in packed mode no gradient is recorded.
+  /// x [..., in] -> [..., out]. In grad mode and Execution::kTrain, when x requires grad, the backward adds
+  /// dL/d(dense weight) in fp32 to the weight-gradient buffer. The graph refers to the layer, which must outlive it.
+  /// Throws std::logic_error when a gradient would be recorded in packed mode.
   at::Tensor forward(const at::Tensor& x);
 
   /// Takes a float weight [out, in] (and bias [out]) as the layer's starting point; dtype = compute dtype.

@@ -15,12 +15,11 @@
 namespace rqat::quant {
 
 /// The noun `quant:` of a recipe:
-///   quant: {w2_g64: {num_bits: 2, group_size: 64, estimator: lsq,
+///   quant: {w2_g64: {num_bits: 2, group_size: 64,
 ///                    overrides: {"*.down_proj": {num_bits: 3}, "model.layers.0.*": none}}}
 /// Patterns are globs over layer names (`*` any text); later ones win; "none" keeps a layer in float. Embeddings and lm_head
 /// are never asked. Members of a fused set (q/k/v; gate/up) must end up with one format: check() names offenders.
 struct QuantPolicy : QuantFormat {
-  base::Component estimator{"clipped_ste"};
   base::Node overrides;  ///< map pattern -> format fields or "none"
   void fields(base::FieldVisitor& v) override;
 
@@ -33,7 +32,8 @@ struct QuantPolicy : QuantFormat {
 /// Builds FakeQuantLinear where the policy names a format, FloatLinear elsewhere.
 class QuantLayerFactory : public nn::LayerFactory {
  public:
-  explicit QuantLayerFactory(const QuantPolicy& policy);
+  /// `estimator`: what turns dL/dW_hat into the gradients of the masters when the model is trained.
+  QuantLayerFactory(const QuantPolicy& policy, const base::Component& estimator);
   /// Exact formats by layer name, as stored in rqat_quant.json; layers not named stay float.
   QuantLayerFactory(std::map<std::string, QuantFormat> formats, const base::Component& estimator);
   std::unique_ptr<nn::LinearBase> linear(const nn::LinearSpec& spec) override;

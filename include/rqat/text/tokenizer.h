@@ -13,11 +13,16 @@ namespace rqat::text {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  /// Token ids of UTF-8 text. Special tokens written in the text ("<|im_end|>") become their ids when `parse_special`.
-  /// No BOS/EOS is added. Invalid UTF-8 is replaced by U+FFFD.
+  /// Token ids of UTF-8 text. Special tokens written in the text ("<|im_end|>") become their ids when `parse_special`;
+  /// added tokens that are not special ("<think>") always do. No BOS/EOS is added. Invalid UTF-8 is replaced by U+FFFD.
+  /// Thread-safe. Throws DataError when the pre-tokenizer's pattern backtracks beyond its limit.
   virtual std::vector<int64_t> encode(std::string_view text, bool parse_special = true) const = 0;
   /// Text of ids; special tokens are left out when `skip_special`. Throws DataError on an id outside the vocabulary.
   virtual std::string decode(const std::vector<int64_t>& ids, bool skip_special = false) const = 0;
+  /// Bytes that one token adds to the decoded text; they may be part of a character. Throws DataError as decode() does.
+  virtual std::string token_bytes(int64_t id) const = 0;
+  virtual bool is_special(int64_t id) const = 0;
+  /// One more than the largest id. A model may have more rows (padding); such ids cannot be decoded.
   virtual int64_t vocab_size() const = 0;
   /// Id of a token by its exact text, -1 when absent.
   virtual int64_t token_id(std::string_view token) const = 0;
@@ -27,8 +32,9 @@ class Tokenizer {
   virtual int64_t eos_id() const = 0;
 };
 
-/// Reads tokenizer.json (+ tokenizer_config.json beside it for bos/eos) from a model folder, a tokenizer.json, or the
-/// vocabulary inside a .gguf file. Throws IoError: missing or malformed file, model or pre-tokeniser not supported (named).
+/// Reads tokenizer.json (+ tokenizer_config.json beside it for bos/eos) from a model folder, a tokenizer.json, the
+/// vocabulary inside a .gguf file, or a folder with vocab.json + merges.txt + tokenizer_config.json (Qwen2, GPT-2).
+/// Throws IoError: missing or malformed file, model or pre-tokeniser not supported (named).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 }  // namespace rqat::text
