@@ -1,0 +1,42 @@
+# Tests that are not GoogleTest programs: layering, the build system itself, debug recipes, interop.
+get_property(_layers GLOBAL PROPERTY RQAT_LAYERS)
+list(JOIN _layers "\n" _layers)
+file(WRITE ${CMAKE_BINARY_DIR}/layers.txt "${_layers}\n")
+add_test(NAME layering COMMAND ${CMAKE_COMMAND} -DSOURCE_DIR=${CMAKE_CURRENT_SOURCE_DIR}
+  -DLAYERS=${CMAKE_BINARY_DIR}/layers.txt -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckLayering.cmake)
+set_tests_properties(layering PROPERTIES LABELS fast)
+if(NOT RQAT_TESTS)
+  return()
+endif()
+
+# tests/build/<what>.cmake and .sh: each gets the source and build folder.
+set(_build_tests ${CMAKE_CURRENT_SOURCE_DIR}/tests/build)
+foreach(name layering_rejects registry_rejects)
+  add_test(NAME build_${name} COMMAND ${CMAKE_COMMAND} -DSOURCE_DIR=${CMAKE_CURRENT_SOURCE_DIR}
+    -DWORK_DIR=${CMAKE_BINARY_DIR}/build_tests/${name} -P ${_build_tests}/${name}.cmake)
+  set_tests_properties(build_${name} PROPERTIES LABELS fast)
+endforeach()
+foreach(name libtorch_zip_layout install_relocatable)
+  add_test(NAME build_${name} COMMAND bash ${_build_tests}/${name}.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}
+    ${RQAT_TORCH_ROOT})
+  set_tests_properties(build_${name} PROPERTIES LABELS slow TIMEOUT 900 PROCESSORS 2)
+endforeach()
+
+# Every debug recipe runs from start to end.
+file(GLOB _recipes CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/recipes/debug/*.yaml)
+foreach(recipe ${_recipes})
+  get_filename_component(name ${recipe} NAME_WE)
+  add_test(NAME recipe_${name} COMMAND bash ${_build_tests}/run_recipe.sh $<TARGET_FILE:rqat> ${recipe}
+    ${CMAKE_BINARY_DIR}/recipe_runs/${name})
+  set_tests_properties(recipe_${name} PROPERTIES LABELS fast TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+endforeach()
+
+# Python scripts whose oracles come from PyPI (tools/setup --interop).
+file(GLOB _scripts CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/interop/test_*.py)
+foreach(script ${_scripts})
+  get_filename_component(name ${script} NAME_WE)
+  string(REGEX REPLACE "^test_" "interop_" name ${name})
+  add_test(NAME ${name} COMMAND bash ${_build_tests}/run_interop.sh ${CMAKE_CURRENT_SOURCE_DIR} $<TARGET_FILE:rqat> ${script})
+  set_tests_properties(${name} PROPERTIES LABELS interop TIMEOUT 900 SKIP_RETURN_CODE 77
+    ENVIRONMENT RQAT_BUILD_DIR=${CMAKE_BINARY_DIR} WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+endforeach()
