@@ -19,7 +19,7 @@ endforeach()
 foreach(name libtorch_zip_layout install_relocatable)
   add_test(NAME build_${name} COMMAND bash ${_build_tests}/${name}.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}
     ${RQAT_TORCH_ROOT})
-  set_tests_properties(build_${name} PROPERTIES LABELS slow TIMEOUT 900 PROCESSORS 2)
+  set_tests_properties(build_${name} PROPERTIES LABELS build TIMEOUT 900 PROCESSORS 2)
 endforeach()
 
 # Every debug recipe runs from start to end.
