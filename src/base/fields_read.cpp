@@ -111,6 +111,7 @@ class Reader : public FieldVisitor {
       read_default(value, registry, join_path(path_, key));
     } else if (node->is_null()) {
       value = Component();
+      none_.insert(key);
     } else {
       read_component(join_path(path_, key), *node, registry, value);
     }
@@ -135,7 +136,8 @@ class Reader : public FieldVisitor {
     if (const Node* const node = take(key)) value = *node;
   }
   void required(const char* key) override {
-    if (node_.find(key) == nullptr) faults_.add(node_.where(), cat(join_path(path_, key), ": missing; this key is required"));
+    if (node_.find(key) != nullptr && !none_.contains(key)) return;
+    fault(node_.where(), key, "missing; this key is required");
   }
 
   void report_unknown_keys() {
@@ -259,6 +261,7 @@ class Reader : public FieldVisitor {
   Faults& faults_;
   std::vector<std::string> allowed_;
   std::set<std::string> allowed_set_;
+  std::set<std::string> none_;  ///< components set to null
 };
 
 }  // namespace
