@@ -34,6 +34,8 @@ struct StageRun {
   std::function<std::string(const std::string&)> fingerprint;
   /// Whether the model exists yet.
   std::function<bool(const std::string&)> ready;
+  /// Hash of the stage's own settings and of the `data:` and `quant:` entries it names, without its inputs.
+  std::string settings_hash;
   /// Numbers and texts for stage.json and the report.
   nlohmann::json* summary;
 

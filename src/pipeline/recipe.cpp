@@ -1,0 +1,186 @@
+#include "rqat/pipeline/recipe.h"
+
+#include <set>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "rqat/pipeline/stage.h"
+
+namespace rqat::pipeline {
+
+namespace {
+
+using base::cat;
+using base::Faults;
+using base::Node;
+
+/// A map of named settings: `data: {train: {...}, heldout: {...}}`.
+template <class ConfigT>
+void read_named(const Node& root, const char* kind, std::map<std::string, ConfigT>& into, Faults& faults) {
+  const Node* node = root.find(kind);
+  if (node == nullptr || node->is_null()) return;
+  if (!node->is_map()) {
+    faults.add(node->where(), cat(kind, ": a map of names is expected, found ", node->describe()));
+    return;
+  }
+  for (const Node::Entry& entry : node->entries()) {
+    ConfigT config;
+    base::read_config(config, entry.value, cat(kind, ".", entry.key), faults);
+    config.where = entry.where;
+    into.emplace(entry.key, std::move(config));
+  }
+}
+
+std::string scalar_field(const Node& item, const char* key) {
+  const Node* node = item.find(key);
+  return node != nullptr && node->is_scalar() ? node->value() : "";
+}
+
+void read_stage(const Node& item, size_t index, Recipe& recipe, Faults& faults) {
+  StageEntry entry;
+  entry.where = item.where();
+  entry.id = scalar_field(item, "id");
+  entry.type = scalar_field(item, "type");
+  if (!item.is_map() || entry.id.empty() || entry.type.empty()) {
+    faults.add(item.where(), cat("stages[", index, "]: `id` and `type` are required (type: ",
+                                 base::join(stages().names(), " | "), ")"));
+    return;
+  }
+  if (recipe.find_stage(entry.id) != nullptr || recipe.models.count(entry.id) > 0) {
+    faults.add(item.where(), cat("stages.", entry.id, ": the id is used twice"));
+    return;
+  }
+  const base::EntryInfo* info = stages().find_info(entry.type);
+  if (info == nullptr) {
+    faults.add(item.where(), cat("stages.", entry.id, ".type: ", stages().unknown_text(entry.type)));
+    return;
+  }
+  Node settings = item;
+  settings.erase("id");
+  settings.erase("type");
+  entry.config = info->make_config();
+  base::read_config(*entry.config, settings, cat("stages.", entry.id), faults);
+  base::Component component(entry.type);
+  component.config = entry.config;
+  entry.stage = stages().make(component);
+  recipe.stages.push_back(std::move(entry));
+}
+
+template <class Map>
+std::vector<std::string> keys_of(const Map& map) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : map) keys.push_back(key);
+  return keys;
+}
+
+void unknown_reference(const StageEntry& entry, const char* kind, const std::string& name,
+                       const std::vector<std::string>& known, Faults& faults) {
+  const std::string near = base::nearest(name, known);
+  faults.add(entry.where, cat("stages.", entry.id, ": unknown ", kind, " '", name, "'",
+                              near.empty() ? "" : cat("; did you mean '", near, "'?"), " (known: ",
+                              known.empty() ? "none" : base::join(known, ", "), ")"));
+}
+
+void check_references(const Recipe& recipe, Faults& faults) {
+  std::vector<std::string> models = keys_of(recipe.models);
+  for (const StageEntry& entry : recipe.stages) {
+    if (entry.stage->makes() == "model") models.push_back(entry.id);
+  }
+  const std::set<std::string> known(models.begin(), models.end());
+  for (const StageEntry& entry : recipe.stages) {
+    const Uses uses = entry.stage->uses();
+    for (const std::string& name : uses.models) {
+      if (known.count(name) == 0) unknown_reference(entry, "model", name, models, faults);
+    }
+    for (const std::string& name : uses.data) {
+      if (recipe.data.count(name) == 0) unknown_reference(entry, "data", name, keys_of(recipe.data), faults);
+    }
+    for (const std::string& name : uses.quant) {
+      if (recipe.quant.count(name) == 0) unknown_reference(entry, "quant", name, keys_of(recipe.quant), faults);
+    }
+  }
+}
+
+/// Puts every stage behind those it reads, otherwise keeping the written order. Leaves the rest (a cycle) as a fault.
+void sort_stages(Recipe& recipe, Faults& faults) {
+  std::vector<StageEntry> sorted;
+  std::set<std::string> placed;
+  std::vector<StageEntry> waiting = recipe.stages;
+  while (!waiting.empty()) {
+    bool moved = false;
+    for (size_t i = 0; i < waiting.size(); ++i) {
+      bool ready = true;
+      for (const std::string& name : waiting[i].stage->uses().models) {
+        ready = ready && (recipe.models.count(name) > 0 || placed.count(name) > 0);
+      }
+      if (!ready) continue;
+      placed.insert(waiting[i].id);
+      sorted.push_back(waiting[i]);
+      waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(i));
+      moved = true;
+      break;
+    }
+    if (!moved) {
+      std::vector<std::string> ids;
+      for (const StageEntry& entry : waiting) ids.push_back(entry.id);
+      faults.add(waiting.front().where, cat("stages read each other in a circle: ", base::join(ids, ", ")));
+      return;
+    }
+  }
+  recipe.stages = std::move(sorted);
+}
+
+void read_header(const Node& root, Recipe& recipe, Faults& faults) {
+  Node header = root;
+  for (const char* key : {"models", "quant", "data", "stages"}) header.erase(key);
+  base::read_config(recipe, header, "", faults);
+}
+
+}  // namespace
+
+void ModelSource::fields(base::FieldVisitor& v) {
+  v.field("path", path, "folder in HF layout, stage folder of a run, or GGUF file");
+  v.required("path");
+  v.choice("dtype", dtype, {"auto", "bfloat16", "float32"}, "compute dtype of the stages that start here; auto = the folder's");
+}
+
+void Recipe::fields(base::FieldVisitor& v) {
+  v.field("name", name, "name of the run; default: the file's");
+  v.field("seed", seed, "every random stream derives from it", base::non_negative());
+  v.field("output_dir", output_dir, "folder of the run");
+  v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute; auto = cuda when there is one");
+}
+
+const StageEntry* Recipe::find_stage(const std::string& id) const {
+  for (const StageEntry& entry : stages) {
+    if (entry.id == id) return &entry;
+  }
+  return nullptr;
+}
+
+Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  Recipe recipe;
+  recipe.resolved = resolve_recipe_tree(file, overrides);
+  Faults faults;
+  read_header(recipe.resolved, recipe, faults);
+  read_named(recipe.resolved, "models", recipe.models, faults);
+  read_named(recipe.resolved, "quant", recipe.quant, faults);
+  read_named(recipe.resolved, "data", recipe.data, faults);
+  const Node* stage_list = recipe.resolved.find("stages");
+  if (stage_list == nullptr || !stage_list->is_list() || stage_list->items().empty()) {
+    faults.add(recipe.resolved.where(), "stages: a list of at least one stage is required");
+  } else {
+    for (size_t i = 0; i < stage_list->items().size(); ++i) read_stage(stage_list->items()[i], i, recipe, faults);
+  }
+  check_references(recipe, faults);
+  if (faults.empty()) sort_stages(recipe, faults);
+  if (faults.empty()) {
+    for (const StageEntry& entry : recipe.stages) {
+      for (const std::string& text : entry.stage->check(recipe)) faults.add(entry.where, cat("stages.", entry.id, ": ", text));
+    }
+  }
+  faults.raise(cat(file.string(), " cannot be run"));
+  return recipe;
+}
+
+}  // namespace rqat::pipeline

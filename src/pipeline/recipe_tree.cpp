@@ -1,0 +1,104 @@
+// From a file to one tree: includes, overrides, ${references}.
+#include <set>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "rqat/pipeline/recipe.h"
+
+namespace rqat::pipeline {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using base::Node;
+
+fs::path find_include(const std::string& name, const fs::path& recipe, const base::Location& where) {
+  std::vector<std::string> tried;
+  fs::path folder = fs::absolute(recipe).parent_path();
+  for (int level = 0; level < 6; ++level) {
+    for (const fs::path& candidate : {folder / name, folder / "configs" / name}) {
+      if (fs::is_regular_file(candidate)) return candidate;
+    }
+    tried.push_back(folder.string());
+    if (!folder.has_relative_path()) break;
+    folder = folder.parent_path();
+  }
+  throw base::ConfigError(cat(where.text(), ": include '", name, "' not found beside the recipe, nor in the folders above it (",
+                              base::join(tried, ", "), ") or their configs/"));
+}
+
+Node read_with_includes(const fs::path& file, std::set<std::string>& open) {
+  const std::string key = fs::weakly_canonical(file).string();
+  if (!open.insert(key).second) throw base::ConfigError(cat(file.string(), ": includes itself"));
+  Node own = Node::read(file);
+  if (!own.is_map()) throw base::ConfigError(cat(file.string(), ": must be a map of keys, found ", own.describe()));
+  Node merged = Node::map(own.where());
+  if (const Node* includes = own.find("include")) {
+    const std::vector<Node> names = includes->is_list() ? includes->items() : std::vector<Node>{*includes};
+    for (const Node& name : names) {
+      if (!name.is_scalar()) throw base::ConfigError(cat(name.where().text(), ": include: a file name is expected"));
+      merged.merge(read_with_includes(find_include(name.value(), file, name.where()), open));
+    }
+    own.erase("include");
+  }
+  merged.merge(own);
+  open.erase(key);
+  return merged;
+}
+
+const Node* look_up(const Node& root, const std::string& path) {
+  const Node* node = &root;
+  for (const std::string& key : base::split(path, '.')) {
+    const Node* next = nullptr;
+    if (node->is_map()) next = node->find(key);
+    if (node->is_list()) {
+      for (const Node& item : node->items()) {
+        const Node* id = item.find("id");
+        if (id != nullptr && id->value() == key) next = &item;
+      }
+    }
+    if (next == nullptr) return nullptr;
+    node = next;
+  }
+  return node;
+}
+
+std::string substitute(const std::string& text, const Node& root, const base::Location& where, int depth) {
+  if (depth > 20) throw base::ConfigError(cat(where.text(), ": ${...} refers to itself: ", text));
+  const size_t begin = text.find("${");
+  if (begin == std::string::npos) return text;
+  const size_t end = text.find('}', begin);
+  if (end == std::string::npos) throw base::ConfigError(cat(where.text(), ": '${' without '}' in ", text));
+  const std::string path = text.substr(begin + 2, end - begin - 2);
+  const Node* found = look_up(root, path);
+  if (found == nullptr || !found->is_scalar()) {
+    throw base::ConfigError(cat(where.text(), ": ${", path, "} names no single value of this recipe"));
+  }
+  return substitute(text.substr(0, begin) + substitute(found->value(), root, where, depth + 1) + text.substr(end + 1), root,
+                    where, depth + 1);
+}
+
+void substitute_all(Node& node, const Node& root) {
+  if (node.is_scalar() && node.value().find("${") != std::string::npos) {
+    node = Node::scalar(substitute(node.value(), root, node.where(), 0), node.where(), node.quoted());
+  }
+  for (Node& item : node.items()) substitute_all(item, root);
+  for (Node::Entry& entry : node.entries()) substitute_all(entry.value, root);
+}
+
+}  // namespace
+
+Node resolve_recipe_tree(const fs::path& file, const std::vector<std::string>& overrides) {
+  if (!fs::exists(file)) throw base::ConfigError(cat(file.string(), ": no such recipe; `rqat list recipes` shows those here"));
+  std::set<std::string> open;
+  Node root = read_with_includes(file, open);
+  if (root.find("name") == nullptr) root.set("name", Node::scalar(file.stem().string()));
+  if (root.find("output_dir") == nullptr) root.set("output_dir", Node::scalar("runs/${name}"));
+  for (const std::string& text : overrides) apply_override(root, text);
+  const Node before = root;
+  substitute_all(root, before);
+  return root;
+}
+
+}  // namespace rqat::pipeline

@@ -1,0 +1,54 @@
+// What several stages share.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "rqat/base/files.h"
+#include "rqat/base/progress.h"
+#include "rqat/data/dataset.h"
+#include "rqat/pipeline/model_folder.h"
+#include "rqat/pipeline/stage.h"
+#include "rqat/train/trainer.h"
+
+namespace rqat::pipeline {
+
+/// A small evaluation inside a training loop: greedy accuracy on some problems every `eval_steps` steps.
+struct PeriodicEvaluation : base::Config {
+  std::string data;          ///< name of a `data:` entry; "" = none
+  int64_t num_problems = 60;
+  int64_t max_new_tokens = 128;
+  void fields(base::FieldVisitor& v) override;
+};
+
+/// Writes metrics.jsonl and drives the progress bar of a training loop.
+class LoopMonitor {
+ public:
+  LoopMonitor(StageRun& run, int64_t max_steps);
+  void on_metrics(int64_t step, const train::Metrics& metrics);
+  /// Adds a number measured between steps (an evaluation) to the metrics of the step that follows.
+  void add(const std::string& key, double value) { extra_[key] = value; }
+  /// Ends the bar; puts the means of the last tenth of the steps into the stage's summary.
+  void finish();
+
+ private:
+  StageRun& run_;
+  int64_t max_steps_;
+  base::Progress progress_;
+  base::LineWriter writer_;
+  train::Metrics extra_;
+  std::vector<train::Metrics> rows_;
+};
+
+/// Accuracy on the first problems of an evaluation's data; the model's execution mode is restored.
+double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluation& evaluation);
+
+/// Records of a `data:` entry. The stream is the recipe's seed, so that two stages that name one entry see one data set.
+std::vector<data::Record> records_of(const StageRun& run, const std::string& name);
+
+/// Seed of a purpose inside a stage.
+uint64_t stage_seed(const StageRun& run, const std::string& purpose);
+
+}  // namespace rqat::pipeline

@@ -1,0 +1,146 @@
+#include "stage_support.h"
+
+#include "rqat/base/log.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/json_file.h"
+#include "rqat/ptq/initializer.h"
+
+namespace rqat::pipeline {
+
+namespace {
+
+using base::cat;
+
+struct CalibrationConfig : base::Config {
+  std::string data;
+  int64_t num_samples = 128;
+  int64_t max_tokens_per_batch = 4096;
+  void fields(base::FieldVisitor& v) override {
+    v.field("data", data, "`data:` entry whose examples run through the model; best the training domain");
+    v.field("num_samples", num_samples, "examples taken", base::Range{1, 1e6});
+    v.field("max_tokens_per_batch", max_tokens_per_batch, "tokens per forward", base::Range{16, 1e7});
+  }
+};
+
+struct QuantizeConfig : base::Config {
+  std::string model, quant;
+  base::Component initializer{"gptq"};
+  CalibrationConfig calibration;
+  void fields(base::FieldVisitor& v) override {
+    v.field("model", model, "full-precision model to quantise");
+    v.required("model");
+    v.field("quant", quant, "`quant:` entry: the number format");
+    v.required("quant");
+    v.component("initializer", initializer, ptq::initializers(), "how scales and codes are found");
+    v.group("calibration", calibration, "inputs for initializers that look at activations");
+  }
+};
+
+std::vector<nn::TokenBatch> calibration_batches(const std::vector<data::Example>& examples, const CalibrationConfig& config,
+                                                at::Device device) {
+  std::vector<int64_t> lengths;
+  for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
+  std::vector<nn::TokenBatch> batches;
+  for (const std::vector<int64_t>& group : data::pack_micro_batches(lengths, config.max_tokens_per_batch)) {
+    std::vector<std::vector<int64_t>> documents;
+    for (int64_t index : group) documents.push_back(examples[static_cast<size_t>(index)].ids);
+    batches.push_back(nn::make_token_batch(documents).to(device));
+  }
+  return batches;
+}
+
+nlohmann::json to_json(const std::vector<ptq::LayerReport>& reports) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const ptq::LayerReport& report : reports) {
+    rows.push_back({{"layer", report.layer}, {"format", report.format}, {"error", report.error},
+                    {"rtn_error", report.rtn_error}, {"fallback", report.fallback}, {"note", report.note},
+                    {"seconds", report.seconds}});
+  }
+  return rows;
+}
+
+class QuantizeStage : public Stage {
+ public:
+  explicit QuantizeStage(QuantizeConfig config) : config_(std::move(config)) {}
+
+  Uses uses() const override {
+    Uses uses{{config_.model}, {}, {config_.quant}};
+    if (!config_.calibration.data.empty()) uses.data.push_back(config_.calibration.data);
+    return uses;
+  }
+  std::string makes() const override { return "model"; }
+
+  std::vector<std::string> check(const Recipe&) const override {
+    std::vector<std::string> faults;
+    const bool needed = ptq::initializers().make(config_.initializer)->needs_calibration();
+    if (needed && config_.calibration.data.empty()) {
+      faults.push_back("initializer " + config_.initializer.name + " needs `calibration: {data: ...}`");
+    }
+    return faults;
+  }
+
+  void run(StageRun& run) override {
+    LoadOptions options;
+    options.device = run.device;
+    options.policy = &run.recipe.quant.at(config_.quant);
+    LoadedModel loaded = load_model_folder(run.model_folder(config_.model), options);
+    if (loaded.quantized) {
+      throw base::ConfigError(cat("stage ", run.id, ": model '", config_.model, "' is quantised already"));
+    }
+    report_policy_faults(*loaded.model, *options.policy);
+    std::vector<nn::TokenBatch> batches;
+    if (!config_.calibration.data.empty()) {
+      data::DataConfig data = run.data(config_.calibration.data);
+      data.num_examples = std::min(data.num_examples, config_.calibration.num_samples);
+      const std::vector<data::Record> records = data::load_records(data, run.recipe.seed);
+      batches = calibration_batches(data::encode_examples(records, data, *loaded.tokenizer, *loaded.chat),
+                                    config_.calibration, run.device);
+    }
+    progress_ = std::make_unique<base::Progress>(run.id, static_cast<int64_t>(loaded.model->linears().size()));
+    const auto reports = ptq::initializers().make(config_.initializer)->initialize(
+        *loaded.model, batches, [&](int64_t done, int64_t, const std::string& status) { progress_->update(done, status); });
+    summarize(reports, run);
+    save_model_folder(*loaded.model, loaded.folder, run.folder);
+  }
+
+ private:
+  static void report_policy_faults(model::CausalLM& model, const quant::QuantPolicy& policy) {
+    std::vector<nn::LinearSpec> specs;
+    for (nn::LinearBase* linear : model.linears()) specs.push_back(linear->spec());
+    const std::vector<std::string> faults = policy.faults(specs);
+    if (!faults.empty()) throw base::ConfigError(cat("quantisation policy: ", base::join(faults, "; ")));
+  }
+
+  void summarize(const std::vector<ptq::LayerReport>& reports, StageRun& run) {
+    double error = 0, rtn_error = 0;
+    int64_t fallbacks = 0;
+    for (const ptq::LayerReport& report : reports) {
+      error += report.error;
+      rtn_error += report.rtn_error;
+      fallbacks += report.fallback ? 1 : 0;
+      if (report.fallback) base::log_warning(cat(run.id, ": ", report.layer, " falls back to RTN: ", report.note));
+    }
+    const double count = std::max<double>(1, static_cast<double>(reports.size()));
+    io::write_json(run.folder / "quant_report.json", to_json(reports));
+    nlohmann::json& summary = *run.summary;
+    summary["layers"] = reports.size();
+    summary["mean_relative_error"] = error / count;
+    summary["mean_relative_error_rtn"] = rtn_error / count;
+    summary["fallbacks"] = fallbacks;
+    progress_->finish(cat(reports.size(), " layers, mean relative error ", base::format_fixed(error / count, 4), " (RTN ",
+                          base::format_fixed(rtn_error / count, 4), "), ", fallbacks, " fallbacks"));
+  }
+
+  QuantizeConfig config_;
+  std::unique_ptr<base::Progress> progress_;
+};
+
+}  // namespace
+
+base::Entry<Stage> quantize_entry() {
+  return base::make_entry<base::Entry<Stage>, QuantizeConfig>(
+      "quantize", "post-training quantisation of a full-precision model: RTN, GPTQ", "",
+      [](const QuantizeConfig& config) { return std::make_unique<QuantizeStage>(config); });
+}
+
+}  // namespace rqat::pipeline
