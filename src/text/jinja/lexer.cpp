@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <array>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "text/jinja/syntax.h"
+#include "text/utf8.h"
+
+namespace rqat::text::jinja {
+namespace {
+
+constexpr std::string_view kWhite = " \t\n\r\f\v";
+constexpr std::array<std::string_view, 27> kOperators = {"==", "!=", "<=", ">=", "//", "**", "+", "-", "*", "/", "%", "~", "<", ">",
+                                                         "=",  "(",  ")",  "[",  "]",  "{",  "}", ",", ".", ":", "|", ";", "!"};
+
+bool is_name_start(char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_'; }
+bool is_name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+class Lexer {
+ public:
+  Lexer(std::string_view source, const std::string& where) : source_(source), where_(where) {
+    if (!source_.empty() && source_.back() == '\n') source_.remove_suffix(1);
+  }
+
+  std::vector<Token> run() {
+    while (position_ < source_.size()) {
+      text();
+      if (position_ < source_.size()) tag();
+    }
+    push(TokenKind::kEnd, "");
+    return std::move(tokens_);
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const { throw base::IoError(base::cat(where_, ":", line_, ": ", what)); }
+  void push(TokenKind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
+  bool at(std::string_view what) const { return source_.substr(position_, what.size()) == what; }
+
+  void advance(size_t count) {
+    line_ += static_cast<int>(std::count(source_.begin() + position_, source_.begin() + position_ + count, '\n'));
+    position_ += count;
+  }
+
+  size_t next_tag() const {
+    for (size_t i = position_; (i = source_.find('{', i)) != std::string_view::npos; ++i) {
+      if (i + 1 < source_.size() && std::string_view("{%#").find(source_[i + 1]) != std::string_view::npos) return i;
+    }
+    return source_.size();
+  }
+
+  void text() {
+    const size_t end = next_tag();
+    std::string_view text = source_.substr(position_, end - position_);
+    if (end < source_.size()) {
+      const char kind = source_[end + 1], mark = end + 2 < source_.size() ? source_[end + 2] : '\0';
+      if (mark == '-') {
+        text = text.substr(0, text.find_last_not_of(kWhite) + 1);
+      } else if (kind != '{' && mark != '+') {
+        const size_t line_start = text.rfind('\n') + 1;
+        const bool only_white = text.find_first_not_of(kWhite, line_start) == std::string_view::npos;
+        if ((line_start > 0 || line_starting_) && only_white) text = text.substr(0, line_start);
+      }
+    }
+    if (!text.empty()) push(TokenKind::kText, std::string(text));
+    advance(end - position_);
+  }
+
+  void tag() {
+    const char kind = source_[position_ + 1];
+    advance(2);
+    if (kind == '#') {
+      const size_t end = source_.find("#}", position_);
+      if (end == std::string_view::npos) fail("comment '{#' is not closed");
+      advance(end - position_);
+      const char mark = source_[position_ - 1];
+      return close(mark, true, 2);
+    }
+    if (at("-") || at("+")) advance(1);
+    const bool statement = kind == '%';
+    push(statement ? TokenKind::kOpenStatement : TokenKind::kOpenExpression, "");
+    const std::string_view end = statement ? "%}" : "}}";
+    for (int depth = 0;;) {
+      advance(std::min(source_.find_first_not_of(kWhite, position_), source_.size()) - position_);
+      if (position_ >= source_.size()) fail(base::cat("tag is not closed with '", std::string(end), "'"));
+      const bool marked = at("-") || at("+");
+      if (depth == 0 && (at(end) || (marked && source_.substr(position_ + 1, 2) == end))) {
+        push(statement ? TokenKind::kCloseStatement : TokenKind::kCloseExpression, "");
+        return close(source_[position_], statement, marked ? 3 : 2);
+      }
+      token(depth);
+    }
+  }
+
+  // Skips the end of a tag and the white space it swallows.
+  void close(char mark, bool trims_newline, size_t length) {
+    advance(length);
+    size_t end = position_;
+    if (mark == '-') {
+      end = std::min(source_.find_first_not_of(kWhite, position_), source_.size());
+    } else if (trims_newline && mark != '+' && at("\n")) {
+      end = position_ + 1;
+    }
+    advance(end - position_);
+    line_starting_ = source_[position_ - 1] == '\n';
+  }
+
+  void token(int& depth) {
+    const char c = source_[position_];
+    if (c == '\'' || c == '"') return string_literal(c);
+    size_t end = position_;
+    if (is_name_start(c)) {
+      while (end < source_.size() && is_name_part(source_[end])) ++end;
+      push(TokenKind::kName, std::string(source_.substr(position_, end - position_)));
+    } else if (is_digit(c)) {
+      while (end < source_.size() && is_digit(source_[end])) ++end;
+      const bool fraction = end + 1 < source_.size() && source_[end] == '.' && is_digit(source_[end + 1]);
+      if (fraction) {
+        for (++end; end < source_.size() && is_digit(source_[end]);) ++end;
+      }
+      push(fraction ? TokenKind::kFloat : TokenKind::kInteger, std::string(source_.substr(position_, end - position_)));
+    } else {
+      const auto* found = std::find_if(kOperators.begin(), kOperators.end(), [&](std::string_view op) { return at(op); });
+      if (found == kOperators.end()) fail(base::cat("unexpected character '", c, "'"));
+      if (std::string_view("([{").find(c) != std::string_view::npos) ++depth;
+      if (std::string_view(")]}").find(c) != std::string_view::npos) --depth;
+      push(TokenKind::kOperator, std::string(*found));
+      end = position_ + found->size();
+    }
+    advance(end - position_);
+  }
+
+  void string_literal(char quote) {
+    std::string value;
+    size_t i = position_ + 1;
+    for (; i < source_.size() && source_[i] != quote; ++i) {
+      if (source_[i] != '\\' || i + 1 >= source_.size()) {
+        value += source_[i];
+        continue;
+      }
+      i += escape(i + 1, value);
+    }
+    if (i >= source_.size()) fail("string is not closed");
+    push(TokenKind::kString, std::move(value));
+    advance(i + 1 - position_);
+  }
+
+  // Appends the meaning of the escape whose kind is at `i`; returns the characters used.
+  size_t escape(size_t i, std::string& value) const {
+    const char kind = source_[i];
+    static constexpr std::string_view kKinds = "nrtbfv0a\\'\"", kMeanings("\n\r\t\b\f\v\0\a\\'\"", 11);
+    const size_t simple = kKinds.find(kind);
+    if (simple != std::string_view::npos) {
+      value += kMeanings[simple];
+      return 1;
+    }
+    const size_t digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
+    if (digits > 0) {
+      const std::string hex(source_.substr(i + 1, digits));
+      if (hex.size() < digits || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) fail("bad escape in a string");
+      append_utf8(value, static_cast<uint32_t>(std::stoul(hex, nullptr, 16)));
+      return 1 + digits;
+    }
+    if (kind == '\n') return 1;
+    value += '\\';
+    value += kind;
+    return 1;
+  }
+
+  std::string_view source_;
+  const std::string& where_;
+  std::vector<Token> tokens_;
+  size_t position_ = 0;
+  int line_ = 1;
+  bool line_starting_ = true;
+};
+
+}  // namespace
+
+std::vector<Token> tokenize(std::string_view source, const std::string& where) { return Lexer(source, where).run(); }
+
+}  // namespace rqat::text::jinja

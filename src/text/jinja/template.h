@@ -1,0 +1,25 @@
+// A chat template written in the subset of Jinja that chat templates use.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "text/jinja/syntax.h"
+#include "text/jinja/value.h"
+
+namespace rqat::text::jinja {
+
+class Template {
+ public:
+  /// Throws IoError "where:line: ..." on what the subset lacks.
+  Template(std::string_view source, std::string where);
+  /// `variables` are the names the template sees. Throws DataError: the template's own raise_exception, an operation on a
+  /// value of the wrong type, more than ten million steps, or more than 256 MiB of text.
+  std::string render(const Map& variables) const;
+
+ private:
+  std::string where_;
+  Block block_;
+};
+
+}  // namespace rqat::text::jinja

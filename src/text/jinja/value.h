@@ -1,0 +1,83 @@
+// Values of chat templates, with Python's notions of truth, equality and text.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace rqat::text::jinja {
+
+struct Macro;
+class Value;
+using List = std::vector<Value>;
+
+struct Undefined {
+  std::string name;  ///< what was looked up, for messages
+};
+struct None {};
+
+/// Ordered; a namespace() is the only kind that templates may change.
+struct Map {
+  std::vector<std::pair<std::string, Value>> items;
+  bool is_namespace = false;
+  const Value* find(const std::string& key) const;
+  void set(const std::string& key, Value value);
+};
+
+class Value {
+ public:
+  Value() : data_(Undefined{}) {}
+  explicit Value(Undefined value) : data_(std::move(value)) {}
+  explicit Value(None value) : data_(value) {}
+  explicit Value(bool value) : data_(value) {}
+  explicit Value(int64_t value) : data_(value) {}
+  explicit Value(double value) : data_(value) {}
+  explicit Value(std::string value) : data_(std::move(value)) {}
+  explicit Value(const char* value) : data_(std::string(value)) {}
+  explicit Value(List items) : data_(std::make_shared<List>(std::move(items))) {}
+  explicit Value(Map map) : data_(std::make_shared<Map>(std::move(map))) {}
+  explicit Value(const Macro* macro) : data_(macro) {}
+
+  template <class T>
+  bool is() const {
+    return std::holds_alternative<T>(data_);
+  }
+  bool is_undefined() const { return is<Undefined>(); }
+  bool is_none() const { return is<None>(); }
+  bool is_bool() const { return is<bool>(); }
+  bool is_integer() const { return is<int64_t>(); }
+  bool is_number() const { return is_integer() || is<double>() || is_bool(); }
+  bool is_string() const { return is<std::string>(); }
+  bool is_list() const { return is<std::shared_ptr<List>>(); }
+  bool is_map() const { return is<std::shared_ptr<Map>>(); }
+  bool is_macro() const { return is<const Macro*>(); }
+
+  // Each requires the kind of its name.
+  const std::string& name() const { return std::get<Undefined>(data_).name; }
+  const std::string& string() const { return std::get<std::string>(data_); }
+  const List& list() const { return *std::get<std::shared_ptr<List>>(data_); }
+  Map& map() const { return *std::get<std::shared_ptr<Map>>(data_); }
+  const Macro* macro() const { return std::get<const Macro*>(data_); }
+  int64_t integer() const { return is_bool() ? std::get<bool>(data_) : std::get<int64_t>(data_); }
+  double number() const { return is<double>() ? std::get<double>(data_) : static_cast<double>(integer()); }
+
+  bool truthy() const;
+  /// Python's name of the type, for messages.
+  const char* type_name() const;
+  /// str(value). Undefined is "".
+  std::string text() const;
+  /// repr(value).
+  std::string repr() const;
+  /// json.dumps(value, ensure_ascii=False, indent=indent); indent < 0 is a single line.
+  std::string json(int indent = -1, int depth = 0) const;
+
+ private:
+  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Map>, const Macro*> data_;
+};
+
+bool equal(const Value& a, const Value& b);
+
+}  // namespace rqat::text::jinja
