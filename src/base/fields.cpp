@@ -9,8 +9,7 @@ namespace rqat::base {
 namespace {
 
 std::string number_text(double value) {
-  const std::string text = format_double(value);
-  return text.ends_with(".0") ? text.substr(0, text.size() - 2) : text;
+  return value == std::trunc(value) && std::abs(value) < 1e15 ? format_fixed(value, 0) : format_double(value);
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ bool survives_unquoted(const std::string& text) {
   if (is_plain_word(text)) return true;
   if (text.empty() || text.find_first_of("\n\r") != std::string::npos) return false;
   try {
+    if (!is_unquoted(Node::parse(text, ""), text)) return false;
     const Node flow = Node::parse(cat("[", text, ", a]"), "");
     const Node flow_map = Node::parse(cat("{a: ", text, "}"), "");
     const Node block = Node::parse(cat("- a: ", text, "\n"), "");

@@ -166,12 +166,9 @@ void check_characters(std::string_view yaml, const std::string& file_name) {
   }
 }
 
-}  // namespace
-
-Node Node::parse(std::string_view yaml, const std::string& file_name) {
-  check_characters(yaml, file_name);
+Node parse_document(const std::string& yaml, const std::string& file_name) {
   TreeBuilder builder(file_name);
-  std::istringstream stream{std::string(yaml)};
+  std::istringstream stream(yaml);
   try {
     YAML::Parser parser(stream);
     parser.HandleNextDocument(builder);
@@ -185,6 +182,15 @@ Node Node::parse(std::string_view yaml, const std::string& file_name) {
     throw ConfigError(cat(where.text(), ": not valid YAML: ", error.msg));
   }
   return builder.take();
+}
+
+}  // namespace
+
+Node Node::parse(std::string_view yaml, const std::string& file_name) {
+  check_characters(yaml, file_name);
+  // yaml-cpp 0.7 takes a quote that is never closed for closed when the text ends with a newline.
+  parse_document(std::string(yaml.substr(0, yaml.find_last_not_of(" \t\r\n") + 1)), file_name);
+  return parse_document(std::string(yaml), file_name);
 }
 
 }  // namespace rqat::base

@@ -28,9 +28,9 @@ std::string on_a_terminal(Action action) {
   action();
   ::fflush(stderr);
   ::dup2(old, STDERR_FILENO);
-  std::string text(65536, '\0');
-  const ssize_t size = ::read(master, text.data(), text.size());
-  text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t size; (size = ::read(master, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(size));
   for (const int descriptor : {old, terminal, master}) ::close(descriptor);
   return text;
 }
