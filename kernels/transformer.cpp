@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "composed.h"
+#include "cpu/dense.h"
 
 namespace rqat::ops {
 namespace {
@@ -59,6 +60,7 @@ double scale_or_default(double scale, const at::Tensor& q) {
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   check_norm("rms_norm", x, weight);
+  if (const auto* kernels = cpu::dense_kernels_for({x, weight})) return cpu::rms_norm(*kernels, x, weight, eps);
   return composed::rms_norm(x, weight, eps);
 }
 
@@ -73,6 +75,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
                         (weight_grad.scalar_type() == at::kFloat && weight_grad.sizes() == weight.sizes()),
                     "[rms_norm_backward] expected weight_grad float32 ", weight.sizes(), ", got ",
                     weight_grad.scalar_type(), " ", weight_grad.sizes());
+  if (const auto* kernels = cpu::dense_kernels_for({dy, x, weight, rstd})) return cpu::rms_norm_backward(*kernels, dy, x, weight, rstd, weight_grad);
   return composed::rms_norm_backward(dy, x, weight, rstd, weight_grad);
 }
 
@@ -85,12 +88,14 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
                       "[rope] expected cos and sin float32 [", x.size(0), ", ", x.size(2) / 2, "], got ",
                       table.scalar_type(), " ", table.sizes());
   }
+  if (const auto* kernels = cpu::dense_kernels_for({x, cos, sin})) return cpu::rope(*kernels, x, cos, sin, inverse);
   return composed::rope(x, cos, sin, inverse);
 }
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   check_dtype("silu_mul", "gate", gate);
   check_like("silu_mul", "up", up, "gate", gate);
+  if (const auto* kernels = cpu::dense_kernels_for({gate, up})) return cpu::silu_mul(*kernels, gate, up);
   return composed::silu_mul(gate, up);
 }
 
@@ -98,6 +103,7 @@ std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const 
   check_dtype("silu_mul_backward", "gate", gate);
   check_like("silu_mul_backward", "up", up, "gate", gate);
   check_like("silu_mul_backward", "dy", dy, "gate", gate);
+  if (const auto* kernels = cpu::dense_kernels_for({dy, gate, up})) return cpu::silu_mul_backward(*kernels, dy, gate, up);
   return composed::silu_mul_backward(dy, gate, up);
 }
 
@@ -138,7 +144,11 @@ at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, cons
                       k_cache.size(2), " of row ", i, ", got ", slots[i], " and ", lengths[i]);
   }
   if (rows == 0) return at::empty_like(q);
-  return composed::decode_attention(q, k_cache, v_cache, slots, lengths, scale_or_default(scale, q));
+  scale = scale_or_default(scale, q);
+  const cpu::DenseKernels* kernels = cpu::dense_kernels_for({q, k_cache, v_cache});
+  if (kernels == nullptr || q.size(2) % 16 != 0 || q.size(2) > 1024)
+    return composed::decode_attention(q, k_cache, v_cache, slots, lengths, scale);
+  return cpu::decode_attention(*kernels, q, k_cache, v_cache, slots, lengths, scale);
 }
 
 }  // namespace rqat::ops
