@@ -34,11 +34,11 @@ struct Quantity {
 
 // LaTeX and Unicode spellings that carry no meaning of their own.
 constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-    {"\u2212", "-"},      {"\u00a0", " "},     {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\left", ""}, {"\\right", ""},
-    {"\\textbf", ""},    {"\\text", ""},     {"\\mathrm", ""},     {"\\mbox", ""},         {"\\$", ""},    {"$", ""},
-    {"^{\\circ}", ""},   {"^\\circ", ""},    {"\\%", ""},          {"%", ""},               {"{,}", ","},   {"\\!", ""},
-    {"\\,", " "},        {"\\;", " "},       {"\\ ", " "},         {"\\(", ""},            {"\\)", ""},    {"\\[", ""},
-    {"\\]", ""},
+    {"\u2212", "-"},   {"\u00a0", " "}, {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\left", ""},
+    {"\\right", ""},  {"\\textbf", ""}, {"\\text", ""},       {"\\mathrm", ""},      {"\\mbox", ""},
+    {"\\$", ""},      {"$", ""},       {"^{\\circ}", ""},    {"^\\circ", ""},       {"\\%", ""},
+    {"%", ""},         {"{,}", ","},    {"\\!", ""},          {"\\,", " "},          {"\\;", " "},
+    {"\\ ", " "},     {"\\(", ""},    {"\\)", ""},          {"\\[", ""},           {"\\]", ""},
 };
 
 // Words that change the number before them, so that they are no unit.

@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <string>
+#include <vector>
 
 namespace rqat::answer {
 namespace {
@@ -37,8 +39,8 @@ TEST(Extract, FindsEachForm) {
 }
 
 TEST(Extract, FindsNothingWhereNothingIsStated) {
-  for (const char* response : {"", "It is 42.", "####", "#### \n42", "\\boxed{42", "\\boxed 42", "boxed{42}", "\\boxed{ }",
-                               "the answer is", "Answer: "}) {
+  for (const char* response : {"", "It is 42.", "####", "#### \n42", "\\boxed{42", "\\boxed 42", "boxed{42}",
+                               "\\boxed{ }", "the answer is", "Answer: "}) {
     EXPECT_EQ(extract(response), std::nullopt) << response;
   }
 }
@@ -126,6 +128,19 @@ TEST(Equal, LongTextsCompareVerbatim) {
   const std::string digits(kMaxLength + 1, '1');
   EXPECT_TRUE(equal(digits, " " + digits));
   EXPECT_FALSE(equal(digits, digits + "."));
+}
+
+TEST(Equal, IsReflexiveAndSymmetricOnArbitraryText) {
+  const std::string alphabet = "0123456789.,-+/\\{}()[]$% fracxthe";
+  std::mt19937 random(1);
+  std::vector<std::string> texts(400);
+  for (auto& text : texts) {
+    for (unsigned length = random() % 12; length > 0; --length) text += alphabet[random() % alphabet.size()];
+  }
+  for (const auto& a : texts) {
+    EXPECT_TRUE(equal(a, a)) << a;
+    for (const auto& b : texts) EXPECT_EQ(equal(a, b), equal(b, a)) << a << " and " << b;
+  }
 }
 
 // Real data: every GSM8K solution states its answer, and those answers are integers.

@@ -3,8 +3,9 @@
 //
 // Train and test never share a problem, by construction:
 //  - kTest uses wordings that kTrain never uses, and numbers that training never shows: of the numbers from 10 up,
-//    training problems hold those of 10..39 and 60..89, test problems those of 40..59 and 90 up (single digits occur in
-//    both). temporal_ordering has sets of its own for minutes, weekdays and years. Half of the names and objects are new.
+//    training questions hold those of 10..39 and 60..89, test questions those of 40..59 and 90 up (single digits occur
+//    in both). temporal_ordering has sets of its own for minutes, weekdays and years. Half of the names and objects are
+//    new.
 //  - kTestInDistribution uses the wordings and numbers of kTrain, but a question belongs to it exactly when the stable
 //    hash of its text is 0 modulo 8, and to kTrain exactly when it is not.
 #pragma once
@@ -56,10 +57,10 @@ class TaskFamily {
 /// Kind "tasks"; entries are listed in src/data/tasks.def.
 const base::Registry<TaskFamily>& tasks();
 
-/// `count` problems, round-robin over `families`. Problem i is drawn from the stream (seed, "family/split", i) and drawn
+/// `count` problems, round-robin over `families`. Problem i is drawn from the stream (seed, "family/split", i), and
 /// again while its question occurred before in this call, so the first n problems are the same for every count >= n.
-/// Throws ConfigError for an empty list, an unknown family or a negative count, and DataError where a family cannot give
-/// so many distinct questions.
+/// Throws ConfigError for an empty list, an unknown family or a negative count, DataError where a family cannot give so
+/// many distinct questions.
 std::vector<Problem> generate_problems(const std::vector<std::string>& families, Split split, int64_t count,
                                        uint64_t seed);
 /// The same for families that need not be in the registry.
