@@ -27,9 +27,16 @@ class FakeQuantLinear : public nn::LinearBase {
   void set_quantization(const QuantParams& params, const at::Tensor& master);
   /// Parameters as the forward uses them: rounded scale, integer zero point.
   QuantParams params() const;
-  /// Codes of the present master, uint8 [N, K].
-  at::Tensor codes();
+  /// Restores a stored layer: unrounded parameter masters, codes, and the weight master (undefined = it equals W_hat).
+  /// Throws IoError when the master does not give these codes.
+  void restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master, const at::Tensor& codes,
+               const at::Tensor& weight_master);
+  /// Present codes, uint8 [N, K].
+  at::Tensor codes() const;
+  /// fp32 master; undefined for a restored layer that was not trained since.
   const at::Tensor& master_weight() const { return weight_.master; }
+  const at::Tensor& scale_master() const { return scale_.master; }
+  const at::Tensor& zero_point_master() const { return zero_point_.master; }
 
   nn::ParameterList parameters() override;
   at::Tensor dense_weight() override;
@@ -40,7 +47,7 @@ class FakeQuantLinear : public nn::LinearBase {
   void set_execution(nn::Execution execution) override;
   nn::Execution execution() const override { return execution_; }
   int64_t weight_bytes() const override;
-  /// Codes changed by the last refresh() as a share of all; metric `codes_flipped` (counted only when enabled: it costs a pass).
+  /// Codes changed by the last refresh(); counted only when enabled: it costs a pass over the codes.
   void set_count_flips(bool enabled) { count_flips_ = enabled; }
   int64_t flipped() const { return flipped_; }
 
@@ -50,6 +57,10 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor bias_grad_buffer() override;
 
  private:
+  void make_dense();
+  void make_packed();
+  void count_flips();
+
   QuantFormat format_;
   std::shared_ptr<Quantizer> quantizer_;
   std::shared_ptr<Estimator> estimator_;
@@ -57,7 +68,8 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor gradient_;                               // G fp32
   at::Tensor dense_;                                  // W_hat in the compute dtype
   ops::PackedWeight packed_;
-  at::Tensor last_codes_;
+  at::Tensor codes_;       // of a layer without a weight master, while it is not packed
+  at::Tensor last_codes_;  // for counting flips
   at::ScalarType dtype_ = at::kFloat;
   nn::Execution execution_ = nn::Execution::kTrain;
   bool count_flips_ = false;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "rqat/base/fields.h"
 
@@ -18,6 +19,8 @@ struct QuantFormat : base::Config {
   int64_t group_size = 128;      ///< inputs that share a scale; -1 = the whole row (per channel). A last group may be short
   std::string scale_dtype = "float16";  ///< float16 | bfloat16: scales are rounded to it, in training too
   void fields(base::FieldVisitor& v) override;
+
+  std::vector<std::string> check() const override;
 
   int64_t max_code() const { return (int64_t{1} << num_bits) - 1; }
   int64_t resolved_group(int64_t in_features) const { return group_size <= 0 || group_size > in_features ? in_features : group_size; }

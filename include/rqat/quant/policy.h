@@ -22,6 +22,7 @@ namespace rqat::quant {
 struct QuantPolicy : QuantFormat {
   base::Node overrides;  ///< map pattern -> format fields or "none"
   void fields(base::FieldVisitor& v) override;
+  std::vector<std::string> check() const override;
 
   /// Format of the layer called `name`, nullopt = float. Throws ConfigError on a bad override.
   std::optional<QuantFormat> format_for(const std::string& name) const;
@@ -39,7 +40,6 @@ class QuantLayerFactory : public nn::LayerFactory {
   std::unique_ptr<nn::LinearBase> linear(const nn::LinearSpec& spec) override;
 
  private:
-  std::unique_ptr<nn::LinearBase> make(const nn::LinearSpec& spec, const QuantFormat& format);
   std::optional<QuantPolicy> policy_;
   std::map<std::string, QuantFormat> formats_;
   std::shared_ptr<Estimator> estimator_;
