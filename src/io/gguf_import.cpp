@@ -24,7 +24,7 @@ struct Architecture {
   const char* name;  ///< in both GGUF and HF (model_type)
   const char* class_name;
   bool permutes_heads;  ///< llama.cpp interleaves the two halves of each q/k head for its rotary order
-  bool has_qkv_bias;
+  bool has_qkv_bias;    ///< always; the others have biases on q, k, v and o, or none (attention_bias)
   bool has_qk_norm;
 };
 constexpr Architecture kArchitectures[] = {
@@ -96,6 +96,10 @@ Sizes sizes_of(const GgufReader& reader) {
   return sizes;
 }
 
+bool has_attention_bias(const GgufReader& reader, const Architecture& architecture) {
+  return !architecture.has_qkv_bias && reader.tensors().count("blk.0.attn_q.bias") > 0;
+}
+
 /// Where a tensor comes from, and what it must look like.
 struct Source {
   std::string name;  ///< in the GGUF file
@@ -108,7 +112,10 @@ using Plan = std::map<std::string, Source>;  ///< by HF name
 class PlanBuilder {
  public:
   PlanBuilder(const GgufReader& reader, const Architecture& architecture, const Sizes& sizes)
-      : reader_(reader), architecture_(architecture), sizes_(sizes) {}
+      : reader_(reader),
+        architecture_(architecture),
+        sizes_(sizes),
+        has_attention_bias_(has_attention_bias(reader, architecture)) {}
 
   Plan build() {
     add("model.embed_tokens.weight", "token_embd.weight", {sizes_.vocabulary, sizes_.hidden});
@@ -132,6 +139,7 @@ class PlanBuilder {
     add_projection(hf + "self_attn.k_proj", gguf + "attn_k", kv_rows, permutes ? sizes_.kv_heads : 0);
     add_projection(hf + "self_attn.v_proj", gguf + "attn_v", kv_rows, 0);
     add(hf + "self_attn.o_proj.weight", gguf + "attn_output.weight", {sizes_.hidden, q_rows});
+    if (has_attention_bias_) add(hf + "self_attn.o_proj.bias", gguf + "attn_output.bias", {sizes_.hidden});
     if (architecture_.has_qk_norm) {
       add(hf + "self_attn.q_norm.weight", gguf + "attn_q_norm.weight", {sizes_.head_dim});
       add(hf + "self_attn.k_norm.weight", gguf + "attn_k_norm.weight", {sizes_.head_dim});
@@ -145,7 +153,7 @@ class PlanBuilder {
 
   void add_projection(const std::string& hf, const std::string& gguf, int64_t rows, int64_t permuted_heads) {
     add(hf + ".weight", gguf + ".weight", {rows, sizes_.hidden}, permuted_heads);
-    if (architecture_.has_qkv_bias) add(hf + ".bias", gguf + ".bias", {rows}, permuted_heads);
+    if (architecture_.has_qkv_bias || has_attention_bias_) add(hf + ".bias", gguf + ".bias", {rows}, permuted_heads);
   }
 
   void add(const std::string& hf, const std::string& gguf, std::vector<int64_t> shape, int64_t permuted_heads = 0) {
@@ -171,6 +179,7 @@ class PlanBuilder {
   const GgufReader& reader_;
   const Architecture& architecture_;
   const Sizes& sizes_;
+  bool has_attention_bias_;
   Plan plan_;
   std::set<std::string> used_;
 };
@@ -243,7 +252,7 @@ json gguf_model_config(const GgufReader& reader, const std::string& dtype) {
       {"rope_scaling", nullptr},
       {"tie_word_embeddings", reader.tensors().count("output.weight") == 0},
       {"hidden_act", "silu"},
-      {"attention_bias", false},
+      {"attention_bias", has_attention_bias(reader, architecture)},
       {"attention_dropout", 0.0},
       {"initializer_range", 0.02},
       {"use_cache", true},

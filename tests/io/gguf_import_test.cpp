@@ -189,6 +189,22 @@ TEST_F(GgufImportTest, LlamaHeadsGetTheirHalvesBack) {
   EXPECT_TRUE(v.equal(at::arange(kHeadDim, at::kFloat)));
 }
 
+TEST_F(GgufImportTest, LlamaMayHaveAttentionBiases) {
+  ModelFile file;
+  for (const char* layer : {"blk.0.", "blk.1."}) {
+    file.tensor(layer + std::string("attn_q.bias"), {kHeads * kHeadDim});
+    file.tensor(layer + std::string("attn_k.bias"), {kKvHeads * kHeadDim});
+    file.tensor(layer + std::string("attn_v.bias"), {kKvHeads * kHeadDim});
+    file.tensor(layer + std::string("attn_output.bias"), {kHidden});
+  }
+  import(file);
+  EXPECT_TRUE(read_json(folder_ / "hf/config.json")["attention_bias"].get<bool>());
+  const TensorSource source(folder_ / "hf");
+  EXPECT_TRUE(source.has("model.layers.1.self_attn.o_proj.bias"));
+  const at::Tensor k = source.read("model.layers.0.self_attn.k_proj.bias");
+  EXPECT_TRUE(k.equal(at::tensor({0.0f, 2.0f, 1.0f, 3.0f}))) << "biases are in the order of their rows";
+}
+
 TEST_F(GgufImportTest, QwenRowsStay) {
   for (const char* architecture : {"qwen2", "qwen3"}) {
     ModelFile file;
@@ -287,8 +303,11 @@ TEST_F(GgufImportTest, FaultsOfTheModelAreNamed) {
   narrow.builder.tensor("output_norm.weight", {4}, 0, std::string(16, '\0'));
   expect_error("tensor 'output_norm.weight' has shape [4], the metadata say [8]", narrow);
   ModelFile extra;
-  extra.tensor("blk.0.attn_q.bias", {kHeads * kHeadDim});
-  expect_error("tensor 'blk.0.attn_q.bias' has no place in a LlamaForCausalLM", extra);
+  extra.tensor("blk.0.ffn_up.bias", {kIntermediate});
+  expect_error("tensor 'blk.0.ffn_up.bias' has no place in a LlamaForCausalLM", extra);
+  ModelFile half_biased;
+  half_biased.tensor("blk.0.attn_q.bias", {kHeads * kHeadDim});
+  expect_error("has no tensor 'blk.0.attn_k.bias'", half_biased);
   ModelFile scaled;
   scaled.tensor("rope_freqs.weight", {2});
   expect_error("scaled rotary embeddings are not supported", scaled);
