@@ -37,7 +37,8 @@ class Describer : public FieldVisitor {
     add(key, "component: " + registry.kind(), help);
     rows_.back().default_value = value ? value.name : "null";
   }
-  void components(const char* key, std::vector<Component>& value, const RegistryBase& registry, const char* help) override {
+  void components(const char* key, std::vector<Component>& value, const RegistryBase& registry,
+                  const char* help) override {
     add(key, "list of components: " + registry.kind(), help);
     std::vector<std::string> names;
     for (const Component& item : value) names.push_back(item.name);
@@ -79,8 +80,8 @@ std::string help_text(Config& config, int indent) {
   for (const FieldInfo& row : rows) {
     std::vector<std::string> notes = {row.type, row.required ? "required" : "default " + row.default_value};
     if (!row.range.empty()) notes.push_back(row.range);
-    text += cat(std::string(static_cast<size_t>(indent), ' '), row.key, std::string(width - row.key.size() + 2, ' '), row.help,
-                " (", join(notes, ", "), ")\n");
+    text += cat(std::string(static_cast<size_t>(indent), ' '), row.key, std::string(width - row.key.size() + 2, ' '),
+                row.help, " (", join(notes, ", "), ")\n");
   }
   return text;
 }

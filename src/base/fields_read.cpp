@@ -11,10 +11,13 @@ namespace {
 
 /// "the number 1.5" reads better than "the text '1.5'".
 std::string found_text(const Node& node) {
-  return node.is_scalar() && !node.quoted() && is_number_text(node.value()) ? cat("the number ", node.value()) : node.describe();
+  return node.is_scalar() && !node.quoted() && is_number_text(node.value()) ? cat("the number ", node.value())
+                                                                            : node.describe();
 }
 
-std::string join_path(const std::string& path, const std::string& key) { return path.empty() ? key : cat(path, ".", key); }
+std::string join_path(const std::string& path, const std::string& key) {
+  return path.empty() ? key : cat(path, ".", key);
+}
 
 class Reader : public FieldVisitor {
  public:
@@ -99,7 +102,8 @@ class Reader : public FieldVisitor {
         return;
       }
     }
-    fault(node->where(), key, cat("unknown value '", node->value(), "'", did_you_mean(node->value(), choices), " (one of ", all, ")"));
+    fault(node->where(), key,
+          cat("unknown value '", node->value(), "'", did_you_mean(node->value(), choices), " (one of ", all, ")"));
   }
   void group(const char* key, Config& value, const char*) override {
     const Node* const node = take(key);
@@ -143,8 +147,9 @@ class Reader : public FieldVisitor {
   void report_unknown_keys() {
     for (const auto& entry : node_.entries()) {
       if (allowed_set_.contains(entry.key)) continue;
-      const std::string rest = allowed_.empty() ? "; nothing can be set here"
-                                                : cat(did_you_mean(entry.key, allowed_), " (allowed: ", join(allowed_, ", "), ")");
+      const std::string rest = allowed_.empty()
+                                   ? "; nothing can be set here"
+                                   : cat(did_you_mean(entry.key, allowed_), " (allowed: ", join(allowed_, ", "), ")");
       faults_.add(entry.where, cat(join_path(path_, entry.key), ": unknown key", rest));
     }
   }
@@ -223,7 +228,8 @@ class Reader : public FieldVisitor {
     }
   }
 
-  const EntryInfo* entry_of(const std::string& name, const RegistryBase& registry, const std::string& path, const Location& where) {
+  const EntryInfo* entry_of(const std::string& name, const RegistryBase& registry, const std::string& path,
+                            const Location& where) {
     const EntryInfo* const info = registry.find_info(name);
     if (info == nullptr) faults_.add(where, cat(path, ": ", registry.unknown_text(name)));
     return info;
@@ -247,7 +253,8 @@ class Reader : public FieldVisitor {
       return;
     }
     const std::string& name = node.is_scalar() ? node.value() : node.entries()[0].key;
-    const EntryInfo* const info = entry_of(name, registry, path, node.is_scalar() ? node.where() : node.entries()[0].where);
+    const EntryInfo* const info =
+        entry_of(name, registry, path, node.is_scalar() ? node.where() : node.entries()[0].where);
     if (info == nullptr) return;
     value.name = name;
     value.where = node.where();
@@ -269,7 +276,8 @@ class Reader : public FieldVisitor {
 void read_config(Config& config, const Node& node, const std::string& path, Faults& faults) {
   config.where = node.where();
   if (!node.is_map() && !node.is_null()) {
-    faults.add(node.where(), cat(path, path.empty() ? "" : ": ", "expected a map of settings, found ", found_text(node)));
+    faults.add(node.where(),
+               cat(path, path.empty() ? "" : ": ", "expected a map of settings, found ", found_text(node)));
     return;
   }
   const size_t faults_before = faults.size();
@@ -277,7 +285,8 @@ void read_config(Config& config, const Node& node, const std::string& path, Faul
   config.fields(reader);
   reader.report_unknown_keys();
   if (faults.size() != faults_before) return;
-  for (const auto& message : config.check()) faults.add(config.where, path.empty() ? message : cat(path, ": ", message));
+  for (const auto& message : config.check())
+    faults.add(config.where, path.empty() ? message : cat(path, ": ", message));
 }
 
 }  // namespace rqat::base

@@ -13,8 +13,12 @@ class Writer : public FieldVisitor {
   Node take() { return std::move(map_); }
 
   void field(const char* key, bool& value, const char*) override { put(key, Node::scalar(value ? "true" : "false")); }
-  void field(const char* key, int64_t& value, const char*, Range) override { put(key, Node::scalar(std::to_string(value))); }
-  void field(const char* key, double& value, const char*, Range) override { put(key, Node::scalar(format_double(value))); }
+  void field(const char* key, int64_t& value, const char*, Range) override {
+    put(key, Node::scalar(std::to_string(value)));
+  }
+  void field(const char* key, double& value, const char*, Range) override {
+    put(key, Node::scalar(format_double(value)));
+  }
   void field(const char* key, std::string& value, const char*) override { put(key, text_node(value)); }
   void field(const char* key, std::vector<std::string>& value, const char*) override {
     Node list = Node::list();

@@ -273,7 +273,8 @@ std::string content_hash(const fs::path& path) {
   }
   std::sort(files.begin(), files.end());
   std::string table;
-  for (const auto& file : files) table += cat(file.lexically_relative(path).string(), '\0', hex64(file_hash(file)), '\n');
+  for (const auto& file : files)
+    table += cat(file.lexically_relative(path).string(), '\0', hex64(file_hash(file)), '\n');
   return hex64(stable_hash(table, 1));
 }
 

@@ -16,12 +16,14 @@ const std::string* id_of(const Node& item) {
 }
 
 bool all_have_ids(const std::vector<Node>& items) {
-  return !items.empty() && std::all_of(items.begin(), items.end(), [](const Node& item) { return id_of(item) != nullptr; });
+  return !items.empty() &&
+         std::all_of(items.begin(), items.end(), [](const Node& item) { return id_of(item) != nullptr; });
 }
 
 void merge_by_id(std::vector<Node>& items, const std::vector<Node>& over) {
   for (const Node& item : over) {
-    const auto same = std::find_if(items.begin(), items.end(), [&](const Node& old) { return *id_of(old) == *id_of(item); });
+    const auto same =
+        std::find_if(items.begin(), items.end(), [&](const Node& old) { return *id_of(old) == *id_of(item); });
     if (same == items.end()) {
       items.push_back(item);
     } else {
@@ -71,16 +73,21 @@ Node Node::read(const std::filesystem::path& file) {
 std::string Node::describe() const {
   constexpr size_t kLongest = 60;
   switch (kind_) {
-    case Kind::kMap: return "a map";
-    case Kind::kList: return "a list";
-    case Kind::kScalar: break;
-    case Kind::kNull: return "nothing";
+    case Kind::kMap:
+      return "a map";
+    case Kind::kList:
+      return "a list";
+    case Kind::kScalar:
+      break;
+    case Kind::kNull:
+      return "nothing";
   }
   return cat("the text '", value_.size() > kLongest ? value_.substr(0, kLongest) + "..." : value_, "'");
 }
 
 const Node* Node::find(std::string_view key) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
   return found == entries_.end() ? nullptr : &found->value;
 }
 

@@ -37,7 +37,9 @@ std::string quoted(const std::string& text) {
 /// Only the parser knows for certain what a text means without quotes; the words of most recipes need no such check.
 bool is_plain_word(const std::string& text) {
   const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
-  const auto is_inner = [&](char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '/' || c == '-'; };
+  const auto is_inner = [&](char c) {
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '/' || c == '-';
+  };
   static const std::set<std::string> kNulls = {"null", "Null", "NULL"};
   return !text.empty() && (is_letter(text[0]) || is_number_text(text)) &&
          std::all_of(text.begin() + 1, text.end(), is_inner) && !kNulls.contains(text);
@@ -78,9 +80,11 @@ bool is_leaf(const Node& node) {
 bool is_shallow(const Node& node, int levels = 2) {
   if (is_leaf(node)) return true;
   if (levels == 0) return false;
-  if (node.is_list()) return std::all_of(node.items().begin(), node.items().end(), [](const Node& n) { return is_leaf(n); });
+  if (node.is_list())
+    return std::all_of(node.items().begin(), node.items().end(), [](const Node& n) { return is_leaf(n); });
   const int rest = node.entries().size() == 1 ? levels - 1 : 0;
-  return std::all_of(node.entries().begin(), node.entries().end(), [&](const auto& e) { return is_shallow(e.value, rest); });
+  return std::all_of(node.entries().begin(), node.entries().end(),
+                     [&](const auto& e) { return is_shallow(e.value, rest); });
 }
 
 /// The flow text when it is short enough for one line, else "".
@@ -122,20 +126,24 @@ void dump_block(const Node& node, size_t indent, bool placed, std::string& out) 
 }  // namespace
 
 bool looks_like_no_text(const std::string& text) {
-  static const std::set<std::string> kWords = {"",     "~",    "null",  "Null",  "NULL", "true", "True", "TRUE", "false", "False",
-                                               "FALSE", "yes",  "no",    "on",    "off",  ".inf", "-.inf", ".nan", "inf",  "nan"};
+  static const std::set<std::string> kWords = {"",     "~",     "null",  "Null",  "NULL", "true", "True",
+                                               "TRUE", "false", "False", "FALSE", "yes",  "no",   "on",
+                                               "off",  ".inf",  "-.inf", ".nan",  "inf",  "nan"};
   return kWords.contains(text) || is_number_text(text);
 }
 
 std::string flow_text(const Node& node) {
   std::vector<std::string> parts;
   switch (node.kind()) {
-    case Node::Kind::kNull: return "null";
-    case Node::Kind::kScalar: return scalar_text(node);
+    case Node::Kind::kNull:
+      return "null";
+    case Node::Kind::kScalar:
+      return scalar_text(node);
     case Node::Kind::kList:
       for (const Node& item : node.items()) parts.push_back(flow_text(item));
       return cat("[", join(parts, ", "), "]");
-    case Node::Kind::kMap: break;
+    case Node::Kind::kMap:
+      break;
   }
   for (const auto& entry : node.entries()) parts.push_back(cat(key_text(entry.key), ": ", flow_text(entry.value)));
   return cat("{", join(parts, ", "), "}");

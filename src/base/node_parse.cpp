@@ -126,7 +126,8 @@ class TreeBuilder : public YAML::EventHandler {
     }
     const auto [old, added] = frame.lines.emplace(node.value(), node.where().line);
     if (!added) {
-      fail(node.where(), cat("the key '", node.value(), "' stands twice in this map (first in line ", old->second, ")"));
+      fail(node.where(),
+           cat("the key '", node.value(), "' stands twice in this map (first in line ", old->second, ")"));
     }
     frame.key = Key{node.value(), node.where()};
   }
@@ -141,7 +142,12 @@ class TreeBuilder : public YAML::EventHandler {
 /// Length of the UTF-8 character at the start of `text`, 0 when there is none.
 size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xc2 ? 0 : byte(0) < 0xe0 ? 2 : byte(0) < 0xf0 ? 3 : byte(0) < 0xf5 ? 4 : 0;
+  const size_t length = byte(0) < 0x80   ? 1
+                        : byte(0) < 0xc2 ? 0
+                        : byte(0) < 0xe0 ? 2
+                        : byte(0) < 0xf0 ? 3
+                        : byte(0) < 0xf5 ? 4
+                                         : 0;
   if (length > text.size()) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xc0) != 0x80) return 0;

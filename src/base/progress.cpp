@@ -29,7 +29,8 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 
 std::string bar_text(int64_t done, int64_t total) {
   const int filled = static_cast<int>(static_cast<double>(done) / static_cast<double>(total) * kBarWidth);
-  return cat("[", std::string(static_cast<size_t>(filled), '#'), std::string(static_cast<size_t>(kBarWidth - filled), '.'), "]");
+  return cat("[", std::string(static_cast<size_t>(filled), '#'),
+             std::string(static_cast<size_t>(kBarWidth - filled), '.'), "]");
 }
 
 /// A line that wraps could not be redrawn in place.
@@ -52,7 +53,11 @@ int64_t status_bytes(const std::string& key) {
 }  // namespace
 
 Progress::Progress(std::string title, int64_t total)
-    : title_(std::move(title)), total_(std::max<int64_t>(total, 0)), terminal_(::isatty(STDERR_FILENO) == 1), start_(Clock::now()), drawn_(start_) {}
+    : title_(std::move(title)),
+      total_(std::max<int64_t>(total, 0)),
+      terminal_(::isatty(STDERR_FILENO) == 1),
+      start_(Clock::now()),
+      drawn_(start_) {}
 
 Progress::~Progress() {
   if (finished_ || !terminal_) return;
@@ -72,7 +77,8 @@ void Progress::update(int64_t done, const std::string& status) {
   }
   const int64_t tenth = total_ > 0 ? 10 * done_ / total_ : 0;
   const double since = seconds_between(drawn_, Clock::now());
-  if (terminal_ ? since >= kRedrawSeconds : since >= kLineSeconds || (tenth != tenth_before && done_ < total_)) draw(false);
+  if (terminal_ ? since >= kRedrawSeconds : since >= kLineSeconds || (tenth != tenth_before && done_ < total_))
+    draw(false);
 }
 
 void Progress::finish(const std::string& status) {
@@ -88,7 +94,8 @@ void Progress::draw(bool last) {
   const double elapsed = seconds_between(start_, drawn_);
   std::string line = title_;
   if (total_ > 0) {
-    line += cat(" ", terminal_ && !last ? bar_text(done_, total_) + " " : "", 100 * done_ / total_, "%  ", done_, "/", total_);
+    line += cat(" ", terminal_ && !last ? bar_text(done_, total_) + " " : "", 100 * done_ / total_, "%  ", done_, "/",
+                total_);
   } else {
     line += cat(" ", done_);
   }

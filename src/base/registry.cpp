@@ -26,8 +26,9 @@ const EntryInfo* RegistryBase::find_info(const std::string& name) const {
 
 std::string RegistryBase::unknown_text(const std::string& name) const {
   const std::string suggestion = nearest(name, names());
-  return cat("unknown ", singular(kind_), " '", name, "'", suggestion.empty() ? "" : cat("; did you mean '", suggestion, "'?"),
-             " (one of ", join(names(), ", "), ")");
+  return cat("unknown ", singular(kind_), " '", name, "'",
+             suggestion.empty() ? "" : cat("; did you mean '", suggestion, "'?"), " (one of ", join(names(), ", "),
+             ")");
 }
 
 }  // namespace rqat::base

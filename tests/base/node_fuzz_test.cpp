@@ -30,8 +30,10 @@ TEST(NodeFuzz, RandomBytes) {
 
 TEST(NodeFuzz, RandomYamlPieces) {
   static const std::vector<std::string> kPieces = {
-      "a", "b", "1", " ", "  ", "\n", "\n  ", "\n- ", ": ", ":", "- ", "[", "]", "{", "}", ", ", "'", "\"", "&x ", "*x", "!", "!!str ",
-      "!<", ">", "|", "|-\n", "#", " # c\n", "? ", "---\n", "...\n", "%YAML 1.2\n", "%TAG ! x\n", "\\", "\\x", "\\u12", "~", "null", "\t", "\r\n", "<<", "\u00e9"};
+      "a",  "b",   "1",     " ",    "  ",   "\n",     "\n  ", "\n- ",  ": ",    ":",           "- ",
+      "[",  "]",   "{",     "}",    ", ",   "'",      "\"",   "&x ",   "*x",    "!",           "!!str ",
+      "!<", ">",   "|",     "|-\n", "#",    " # c\n", "? ",   "---\n", "...\n", "%YAML 1.2\n", "%TAG ! x\n",
+      "\\", "\\x", "\\u12", "~",    "null", "\t",     "\r\n", "<<",    "\u00e9"};
   Rng rng(12, "pieces");
   int parsed = 0;
   constexpr int kDocuments = 20000;
@@ -46,8 +48,10 @@ TEST(NodeFuzz, RandomYamlPieces) {
 
 TEST(NodeFuzz, MutatedRecipe) {
   const std::string recipe =
-      "include: [configs/quant/w2_g64.yaml]\nmodel: {path: x}\nstages:\n  - id: kd\n    train: &t\n      max_steps: 10\n"
-      "      text: |\n        hello\n        world\n    optimizer: {adamw: {learning_rate: 1e-4}}\n  - id: rl\n    train: *t\n";
+      "include: [configs/quant/w2_g64.yaml]\nmodel: {path: x}\nstages:\n  - id: kd\n    train: &t\n      max_steps: "
+      "10\n"
+      "      text: |\n        hello\n        world\n    optimizer: {adamw: {learning_rate: 1e-4}}\n  - id: rl\n    "
+      "train: *t\n";
   ASSERT_TRUE(parses(recipe));
   Rng rng(13, "mutations");
   for (int i = 0; i < 3000; ++i) {
@@ -55,9 +59,15 @@ TEST(NodeFuzz, MutatedRecipe) {
     for (int64_t n = rng.integer(1, 4); n > 0; --n) {
       const auto at = static_cast<size_t>(rng.integer(0, static_cast<int64_t>(text.size()) - 1));
       switch (rng.integer(0, 2)) {
-        case 0: text[at] = static_cast<char>(rng.integer(1, 127)); break;
-        case 1: text.erase(at, static_cast<size_t>(rng.integer(1, 8))); break;
-        default: text.insert(at, text.substr(static_cast<size_t>(rng.integer(0, static_cast<int64_t>(at))), 12)); break;
+        case 0:
+          text[at] = static_cast<char>(rng.integer(1, 127));
+          break;
+        case 1:
+          text.erase(at, static_cast<size_t>(rng.integer(1, 8)));
+          break;
+        default:
+          text.insert(at, text.substr(static_cast<size_t>(rng.integer(0, static_cast<int64_t>(at))), 12));
+          break;
       }
     }
     parses(text);

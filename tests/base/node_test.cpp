@@ -18,7 +18,8 @@ bool same_tree(const Node& a, const Node& b) {
     if (!same_tree(a.items()[i], b.items()[i])) return false;
   }
   for (size_t i = 0; i < a.entries().size(); ++i) {
-    if (a.entries()[i].key != b.entries()[i].key || !same_tree(a.entries()[i].value, b.entries()[i].value)) return false;
+    if (a.entries()[i].key != b.entries()[i].key || !same_tree(a.entries()[i].value, b.entries()[i].value))
+      return false;
   }
   return true;
 }
@@ -53,11 +54,13 @@ TEST(Node, KnowsWhereEachPartStands) {
 }
 
 TEST(Node, EmptyDocumentsAreNull) {
-  for (const char* text : {"", "\n", "# only a comment\n", "---\n", "~"}) EXPECT_TRUE(Node::parse(text, "r").is_null()) << text;
+  for (const char* text : {"", "\n", "# only a comment\n", "---\n", "~"})
+    EXPECT_TRUE(Node::parse(text, "r").is_null()) << text;
 }
 
 TEST(Node, TextMayEndBehindAnySign) {
-  for (const char* text : {"a:", "a:\n", "a: |", "a: |\n\n", "a: >-\n", "- ", "-", "- \n", "? a\n", "a: &x\n", "a: !!str\n", "a: 1 #"}) {
+  for (const char* text :
+       {"a:", "a:\n", "a: |", "a: |\n\n", "a: >-\n", "- ", "-", "- \n", "? a\n", "a: &x\n", "a: !!str\n", "a: 1 #"}) {
     EXPECT_FALSE(Node::parse(text, "r").is_null()) << text;
   }
   EXPECT_EQ(Node::parse("a: |+\n  x\n\n\n", "r").find("a")->value(), "x\n\n\n");
@@ -118,9 +121,15 @@ TEST(Node, HostileDocumentsAreRefused) {
 
 TEST(Node, OnlyUtf8TextIsTaken) {
   EXPECT_EQ(Node::parse("a: \u00fc\u4e2d\U0001f600\n", "r").find("a")->value(), "\u00fc\u4e2d\U0001f600");
-  EXPECT_EQ(Node::parse("\xef\xbb\xbf" "a: 1\n", "r").find("a")->value(), "1");
+  EXPECT_EQ(Node::parse("\xef\xbb\xbf"
+                        "a: 1\n",
+                        "r")
+                .find("a")
+                ->value(),
+            "1");
   EXPECT_EQ(Node::parse("a: 1\r\nb: 2\r\n", "r").find("b")->value(), "2");
-  for (const char* bad : {"\xff", "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe4\xb8"}) {
+  for (const char* bad : {"\xff", "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                          "\xf5\x80\x80\x80", "\xe4\xb8"}) {
     expect_contains(fault_of(cat("x: 1\na: ", bad)), "r.yaml:2: not valid UTF-8 text");
   }
   expect_contains(fault_of(std::string("a: 1\n\0b", 7)), "r.yaml:2: control character 0");
@@ -131,7 +140,8 @@ TEST(Node, ReadNamesTheFile) {
   const TemporaryFolder folder;
   write_file(folder / "r.yaml", "a: 1\nb: [\n");
   expect_contains(message_of<ConfigError>([&] { Node::read(folder / "r.yaml"); }), (folder / "r.yaml").string() + ":");
-  expect_contains(message_of<ConfigError>([&] { Node::read(folder / "none.yaml"); }), "none.yaml: cannot open the file");
+  expect_contains(message_of<ConfigError>([&] { Node::read(folder / "none.yaml"); }),
+                  "none.yaml: cannot open the file");
   expect_contains(message_of<ConfigError>([&] { Node::read(folder.path()); }), "Is a directory");
 }
 
@@ -172,17 +182,17 @@ TEST_P(NodeMerge, GivesTheExpectedTree) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, NodeMerge,
-    testing::Values(
-        MergeCase{"maps_by_key", "{a: 1, b: {c: 2, d: 3}}", "{b: {d: 4, e: 5}, f: 6}", "{a: 1, b: {c: 2, d: 4, e: 5}, f: 6}"},
-        MergeCase{"lists_by_id", "[{id: x, a: 1}, {id: y, a: 2}]", "[{id: y, b: 3}, {id: z, a: 4}]",
-                  "[{id: x, a: 1}, {id: y, a: 2, b: 3}, {id: z, a: 4}]"},
-        MergeCase{"list_without_ids_replaces", "[{id: x}, {a: 2}]", "[{id: x, b: 1}]", "[{id: x, b: 1}]"},
-        MergeCase{"plain_list_replaces", "[1, 2, 3]", "[4]", "[4]"},
-        MergeCase{"empty_list_replaces", "[{id: x}]", "[]", "[]"},
-        MergeCase{"scalar_replaces_map", "{a: {b: 1}}", "{a: 2}", "{a: 2}"},
-        MergeCase{"map_replaces_scalar", "{a: 2}", "{a: {b: 1}}", "{a: {b: 1}}"},
-        MergeCase{"null_replaces", "{a: 2}", "{a: ~}", "{a: ~}"},
-        MergeCase{"anything_over_null", "~", "{a: 1}", "{a: 1}"}),
+    testing::Values(MergeCase{"maps_by_key", "{a: 1, b: {c: 2, d: 3}}", "{b: {d: 4, e: 5}, f: 6}",
+                              "{a: 1, b: {c: 2, d: 4, e: 5}, f: 6}"},
+                    MergeCase{"lists_by_id", "[{id: x, a: 1}, {id: y, a: 2}]", "[{id: y, b: 3}, {id: z, a: 4}]",
+                              "[{id: x, a: 1}, {id: y, a: 2, b: 3}, {id: z, a: 4}]"},
+                    MergeCase{"list_without_ids_replaces", "[{id: x}, {a: 2}]", "[{id: x, b: 1}]", "[{id: x, b: 1}]"},
+                    MergeCase{"plain_list_replaces", "[1, 2, 3]", "[4]", "[4]"},
+                    MergeCase{"empty_list_replaces", "[{id: x}]", "[]", "[]"},
+                    MergeCase{"scalar_replaces_map", "{a: {b: 1}}", "{a: 2}", "{a: 2}"},
+                    MergeCase{"map_replaces_scalar", "{a: 2}", "{a: {b: 1}}", "{a: {b: 1}}"},
+                    MergeCase{"null_replaces", "{a: 2}", "{a: ~}", "{a: ~}"},
+                    MergeCase{"anything_over_null", "~", "{a: 1}", "{a: 1}"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Node, MergeKeepsThePlaceOfWhatWon) {
@@ -210,11 +220,57 @@ TEST(Node, DumpIsReadable) {
 }
 
 TEST(Node, DumpParsesBackToTheSameTree) {
-  const std::vector<std::string> texts = {
-      "",       "null", "~",     "true", "1",     "-",         "- a",  "a: b", "a:b",   "a #b",  "#b",    "a#b",      "[",       "]",
-      "a, b",   "{a}",  "*x",    "&x",   "!t",    "|",         ">",    "'",    "\"",    "%x",    "@x",    "`x",       "?",       "? a",
-      ":",      "a:",   " a",    "a ",   "a\nb",  "a\n",       "\t",   "\\",   "\x01",  "\x7f",  "---",   "...",      "<<",      "=",
-      "\u00fc", "\u2028", "\ufeff", "C:\\x", "x\ry", "model.layers.*.mlp", "{{ messages }}", std::string("a\0b", 3), std::string(3000, 'w')};
+  const std::vector<std::string> texts = {"",
+                                          "null",
+                                          "~",
+                                          "true",
+                                          "1",
+                                          "-",
+                                          "- a",
+                                          "a: b",
+                                          "a:b",
+                                          "a #b",
+                                          "#b",
+                                          "a#b",
+                                          "[",
+                                          "]",
+                                          "a, b",
+                                          "{a}",
+                                          "*x",
+                                          "&x",
+                                          "!t",
+                                          "|",
+                                          ">",
+                                          "'",
+                                          "\"",
+                                          "%x",
+                                          "@x",
+                                          "`x",
+                                          "?",
+                                          "? a",
+                                          ":",
+                                          "a:",
+                                          " a",
+                                          "a ",
+                                          "a\nb",
+                                          "a\n",
+                                          "\t",
+                                          "\\",
+                                          "\x01",
+                                          "\x7f",
+                                          "---",
+                                          "...",
+                                          "<<",
+                                          "=",
+                                          "\u00fc",
+                                          "\u2028",
+                                          "\ufeff",
+                                          "C:\\x",
+                                          "x\ry",
+                                          "model.layers.*.mlp",
+                                          "{{ messages }}",
+                                          std::string("a\0b", 3),
+                                          std::string(3000, 'w')};
   for (const std::string& text : texts) {
     const Node alone = Node::scalar(text);
     EXPECT_EQ(Node::parse(alone.dump(), "r").value(), text) << alone.dump();
@@ -222,7 +278,8 @@ TEST(Node, DumpParsesBackToTheSameTree) {
       Node map = Node::map();
       if (text.size() < 1000) map.set(text, Node::scalar("1"));
       map.set("value", Node::scalar(text, {}, quoted));
-      map.set("list", Node::list({Node::scalar(text, {}, quoted), Node::list({Node::scalar(text, {}, quoted), Node()}), Node::map()}));
+      map.set("list", Node::list({Node::scalar(text, {}, quoted), Node::list({Node::scalar(text, {}, quoted), Node()}),
+                                  Node::map()}));
       const Node back = Node::parse(map.dump(), "r");
       // What cannot stand without quotes comes back with them: after one more turn nothing changes.
       EXPECT_TRUE(same_tree(back, Node::parse(back.dump(), "r"))) << map.dump();
@@ -234,7 +291,8 @@ TEST(Node, DumpParsesBackToTheSameTree) {
 }
 
 TEST(Node, DumpLeavesPlainScalarsPlain) {
-  for (const char* text : {"a: -1e-4", "a: .5", "a: x y", "a: models/x.gguf", "a: 3:4", "a: a#b", "a: w*x", "a: '~'", "a: {b: [c, {d: e}]}"}) {
+  for (const char* text : {"a: -1e-4", "a: .5", "a: x y", "a: models/x.gguf", "a: 3:4", "a: a#b", "a: w*x", "a: '~'",
+                           "a: {b: [c, {d: e}]}"}) {
     const Node node = Node::parse(text, "r");
     EXPECT_TRUE(same_tree(node, Node::parse(node.dump(), "r"))) << node.dump();
   }

@@ -16,7 +16,8 @@ TEST(NumberText, Doubles) {
   EXPECT_EQ(parse_double("-inf"), -std::numeric_limits<double>::infinity());
   EXPECT_EQ(parse_double("1e999"), std::numeric_limits<double>::infinity());
   EXPECT_EQ(parse_double("1e-999"), 0);
-  for (const char* text : {"", "+", "-", ".", "e5", "+-1", "--1", "1x", "1 ", " 1", "nan", ".nan", "0x10", "1_000", "1,5", "infinity", "1e"}) {
+  for (const char* text : {"", "+", "-", ".", "e5", "+-1", "--1", "1x", "1 ", " 1", "nan", ".nan", "0x10", "1_000",
+                           "1,5", "infinity", "1e"}) {
     EXPECT_FALSE(parse_double(text)) << text;
   }
 }

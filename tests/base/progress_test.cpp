@@ -30,7 +30,8 @@ std::string on_a_terminal(Action action) {
   ::dup2(old, STDERR_FILENO);
   std::string text;
   char buffer[4096];
-  for (ssize_t size; (size = ::read(master, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(size));
+  for (ssize_t size; (size = ::read(master, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(size));
   for (const int descriptor : {old, terminal, master}) ::close(descriptor);
   return text;
 }

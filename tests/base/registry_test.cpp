@@ -31,12 +31,14 @@ struct Nothing : Shape {
 using Shapes = Registry<Shape, int>;
 
 const Shapes& shapes() {
-  static const Shapes registry("shapes", {
-      make_entry<Shapes::EntryType, SquareConfig>("square", "a square", "1234.56789",
-          [](const SquareConfig& config, int count) { return std::make_unique<Square>(config, count); }),
-      make_entry<Shapes::EntryType, NoConfig>("nothing", "no area", "",
-          [](const NoConfig&, int) { return std::make_unique<Nothing>(); }),
-  });
+  static const Shapes registry(
+      "shapes", {
+                    make_entry<Shapes::EntryType, SquareConfig>(
+                        "square", "a square", "1234.56789",
+                        [](const SquareConfig& config, int count) { return std::make_unique<Square>(config, count); }),
+                    make_entry<Shapes::EntryType, NoConfig>(
+                        "nothing", "no area", "", [](const NoConfig&, int) { return std::make_unique<Nothing>(); }),
+                });
   return registry;
 }
 
