@@ -48,7 +48,8 @@ struct ForwardContext {
 
 class CausalLM {
  public:
-  /// Builds the structure; weights come by load_weights. `device` may be meta for validation.
+  /// Builds the structure; weights come by load_weights. `device` may be meta for validation. Throws ConfigError when sizes
+  /// do not fit each other (heads, head_dim) or dtype is neither bfloat16 nor float32.
   CausalLM(ModelConfig config, nn::LayerFactory& factory, at::ScalarType dtype, at::Device device);
   ~CausalLM();
 
@@ -56,7 +57,8 @@ class CausalLM {
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
 
-  /// Loads every weight. Throws IoError that names a missing, unexpected or wrongly shaped tensor; DataError on NaN/Inf.
+  /// Loads every weight, converted to dtype(). Throws IoError that names missing, unexpected or wrongly shaped tensors (the
+  /// first few of each and their number) or one that is not of a float dtype; DataError on NaN/Inf.
   void load_weights(const io::TensorSource& source);
   /// All weights as the forward sees them (W_hat for quantised linears), HF names.
   io::TensorMap weights();
@@ -64,7 +66,9 @@ class CausalLM {
   // --- whole forward ---
   /// Hidden states [T, D] after the final norm. In grad mode the graph starts at the embedding's output.
   at::Tensor hidden(const nn::TokenBatch& batch);
-  /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced.
+  /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced. Never records gradients. Throws
+  /// std::invalid_argument (slots and segments differ in number, a slot twice, a segment with a parent, positions that do
+  /// not continue the slot; the last on CPU only) and DataError (slot full).
   at::Tensor hidden(const nn::TokenBatch& batch, nn::KvCache& cache, const std::vector<int64_t>& slots);
   /// fp32 logits [R, V] of hidden states [R, D], no gradient. For few rows only: generation, tests, `rqat forward`.
   at::Tensor logits(const at::Tensor& hidden);
@@ -74,6 +78,7 @@ class CausalLM {
   ForwardContext context(const nn::TokenBatch& batch) const;
   at::Tensor embed(const nn::TokenBatch& batch);
   int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()); }
+  /// Gradients are recorded in grad mode when `hidden_TD` requires grad.
   at::Tensor forward_block(int64_t index, const at::Tensor& hidden_TD, const ForwardContext& context);
   at::Tensor final_norm(const at::Tensor& hidden_TD);
   /// Linears of block `index` in the order q, k, v, o, gate, up, down.
@@ -95,7 +100,11 @@ class CausalLM {
   int64_t weight_bytes();                        ///< of all linears as held now
 
  private:
-  friend class DecoderBlock;
+  struct Slot;  ///< a place for one tensor of a checkpoint
+  std::vector<Slot> weight_slots();
+  nn::ParameterList own_parameters();  ///< all but those of linears
+  at::Tensor forward_blocks(at::Tensor hidden_TD, const ForwardContext& context);
+
   ModelConfig config_;
   DecoderOptions options_;
   at::ScalarType dtype_;
@@ -103,6 +112,7 @@ class CausalLM {
   nn::Parameter embedding_, final_norm_, head_;
   std::vector<std::unique_ptr<DecoderBlock>> blocks_;
   ops::PreparedWeight prepared_head_;
+  uint32_t prepared_head_version_ = 0;
   at::Tensor inverse_frequency_;
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "rqat/nn/batch.h"
@@ -35,6 +36,9 @@ class KvCache {
 
  private:
   void check_room(int64_t slot, int64_t tokens) const;
+  /// Slot and position, int64 [T] each, that every token of the segments goes to.
+  std::pair<at::Tensor, at::Tensor> token_places(const std::vector<int64_t>& slots,
+                                                 const std::vector<Segment>& segments) const;
 
   int64_t capacity_;
   std::vector<at::Tensor> keys_, values_;
