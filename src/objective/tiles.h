@@ -1,0 +1,33 @@
+// Walks over rows in tiles, so that logits exist for a bounded number of rows at a time.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "rqat/objective/objective.h"
+
+namespace rqat::objective {
+
+/// Calls tile(begin, end) over all rows.
+template <class Function>
+void for_each_tile(int64_t rows, int64_t vocab_size, Function tile) {
+  const int64_t step = tile_rows(vocab_size);
+  for (int64_t begin = 0; begin < rows; begin += step) tile(begin, std::min(rows, begin + step));
+}
+
+/// fp32 logits of rows begin..end.
+inline at::Tensor tile_logits(const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end) {
+  return ops::matmul_nt_float(hidden.slice(0, begin, end), *head.weight);
+}
+
+/// Sends dL/dlogits (fp32) of a tile on to the hidden states and, when trained, to the head.
+void backpropagate_tile(const at::Tensor& logits_grad, const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end,
+                        at::Tensor& grad_hidden);
+
+/// row_weight / normalizer of rows begin..end, as fp32.
+at::Tensor tile_weights(const ObjectiveInput& input, int64_t begin, int64_t end);
+
+/// Adds loss and metrics of a tile: weighted loss, entropy and row count.
+void add_tile(ObjectiveOutput& output, const at::Tensor& loss, const at::Tensor& entropy, const at::Tensor& weights,
+              double normalizer, const char* loss_name);
+
+}  // namespace rqat::objective
