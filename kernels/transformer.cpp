@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <initializer_list>
 
 #include "composed.h"
 #include "cpu/dense.h"
@@ -50,6 +51,12 @@ void check_attention(const char* op, const at::Tensor& q, const at::Tensor& k, c
                       "[", op, "] expected the parent of segment ", i,
                       " to be an earlier segment without a parent, got ", segment.parent);
   }
+}
+
+// The blocked kernels where they apply, else null: the composition takes every other case.
+const cpu::DenseKernels* blocked_attention(std::initializer_list<at::Tensor> tensors, const at::Tensor& q) {
+  const bool fits = q.scalar_type() == at::kBFloat16 && q.size(2) % 32 == 0 && q.size(2) > 0 && q.numel() > 0;
+  return fits && has_bf16_brgemm() ? cpu::dense_kernels_for(tensors) : nullptr;
 }
 
 double scale_or_default(double scale, const at::Tensor& q) {
@@ -110,7 +117,10 @@ std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const 
 std::pair<at::Tensor, at::Tensor> segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                                     const std::vector<Segment>& segments, double scale) {
   check_attention("segment_attention", q, k, v, segments);
-  return composed::segment_attention(q, k, v, segments, scale_or_default(scale, q));
+  scale = scale_or_default(scale, q);
+  if (const cpu::DenseKernels* kernels = blocked_attention({q, k, v}, q))
+    return cpu::segment_attention(*kernels, q, k, v, segments, scale);
+  return composed::segment_attention(q, k, v, segments, scale);
 }
 
 AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
@@ -123,7 +133,10 @@ AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::
                         logsumexp.size(0) == q.size(0) && logsumexp.size(1) == q.size(1),
                     "[segment_attention_backward] expected logsumexp float32 [", q.size(0), ", ", q.size(1), "], got ",
                     logsumexp.scalar_type(), " ", logsumexp.sizes());
-  return composed::segment_attention_backward(dout, q, k, v, out, logsumexp, segments, scale_or_default(scale, q));
+  scale = scale_or_default(scale, q);
+  if (const cpu::DenseKernels* kernels = blocked_attention({dout, q, k, v, out, logsumexp}, q))
+    return cpu::segment_attention_backward(*kernels, dout, q, k, v, out, logsumexp, segments, scale);
+  return composed::segment_attention_backward(dout, q, k, v, out, logsumexp, segments, scale);
 }
 
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,

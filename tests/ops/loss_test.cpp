@@ -74,7 +74,9 @@ TEST_P(LossRows, CrossEntropyEqualsItsFormula) {
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t target = targets[r].item<int64_t>();
     const auto value = [&](const at::Tensor& row) { return -oracle.log_softmax(row, 1)[target]; };
-    if (r != 1) EXPECT_NEAR(result.loss[r].item<float>(), value(logits[r]), 1e-5);
+    if (r != 1) {
+      EXPECT_NEAR(result.loss[r].item<float>(), value(logits[r]), 1e-5);
+    }
     EXPECT_NEAR(result.entropy[r].item<float>(), oracle.entropy(logits[r], 1), 1e-5);
     const at::Tensor expected = finite_differences(logits[r].to(at::kDouble), value) * weight[r].to(at::kDouble);
     EXPECT_TRUE(test::close(gradient[r], expected, 1e-5));
