@@ -143,6 +143,7 @@ Value join(const Value& value, const Arguments& arguments) {
 
 Value map_items(const Value& value, const Arguments& arguments) {
   List out;
+  if (!value.truthy()) return Value(std::move(out));
   const Value attribute = arguments.get(99, "attribute");
   for (const Value& item : iterate(value)) {
     if (attribute.is_string()) {
@@ -164,6 +165,7 @@ Value select(const Value& value, const Arguments& arguments, bool by_attribute, 
   Arguments operands;
   if (arguments.positional.size() > test_at + 1) operands.positional.push_back(arguments.positional[test_at + 1]);
   List out;
+  if (!value.truthy()) return Value(std::move(out));
   for (const Value& item : iterate(value)) {
     const Value subject = by_attribute ? attribute_path(item, arguments.get(0, "").text()) : item;
     if ((tested ? apply_test(test, subject, operands) : subject.truthy()) == keep) out.push_back(item);
@@ -235,6 +237,10 @@ Value with_default(const Value& value, const Arguments& arguments) {
 
 Value to_json(const Value& value, const Arguments& arguments) {
   if (value.is_undefined()) wrong_type("tojson needs a value", value);
+  for (const auto& [name, argument] : arguments.named) {
+    const bool known = name == "indent" || (name == "ensure_ascii" && !argument.truthy());
+    if (!known) wrong_type(base::cat("tojson with ", name, "=", argument.repr(), " is not supported"), argument);
+  }
   const Value indent = arguments.get(99, "indent");
   return Value(value.json(indent.is_integer() ? static_cast<int>(std::clamp<int64_t>(indent.integer(), 0, 64)) : -1));
 }

@@ -174,7 +174,11 @@ class Renderer {
       }
       case ExpressionKind::kMap: {
         Map map;
-        for (size_t i = 0; i + 1 < e.arguments.size(); i += 2) map.set(evaluate(*e.arguments[i]).text(), evaluate(*e.arguments[i + 1]));
+        for (size_t i = 0; i + 1 < e.arguments.size(); i += 2) {
+          const Value key = evaluate(*e.arguments[i]);
+          if (!key.is_string()) fail(e.line, base::cat("keys of a mapping must be strings, got ", key.repr()));
+          map.set(key.string(), evaluate(*e.arguments[i + 1]));
+        }
         return Value(std::move(map));
       }
       case ExpressionKind::kAttribute:

@@ -1,0 +1,39 @@
+#include "rqat/text/tokenize_lines.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "rqat/base/error.h"
+#include "text/toy_tokenizer.h"
+
+namespace rqat::text {
+namespace {
+
+std::string run(const std::string& input, bool decode) {
+  const auto tokenizer = load_tokenizer(write_text(fresh_folder("lines") / "tokenizer.json", toy_json({{"a", "b"}}).dump()));
+  std::istringstream in(input);
+  std::ostringstream out;
+  tokenize_lines(*tokenizer, in, out, decode);
+  return out.str();
+}
+
+TEST(TokenizeLines, BothWays) {
+  EXPECT_EQ(run("\"ab!\"\n\n\"\\u00e9\"\n", false), "[256,33]\n[195,169]\n");
+  EXPECT_EQ(run("[256,33]\n[195,169]\n[]", true), "\"ab!\"\n\"\\u00e9\"\n\"\"\n");
+}
+
+TEST(TokenizeLines, BadLinesAreNamed) {
+  for (const auto& [input, decode] : {std::pair{"\"a\"\n[1]\n", false}, {"[1]\n[1, \"x\"]\n", true}, {"[1]\n\"a\"\n", true}, {"\"a\"\nabc\n", false}}) {
+    try {
+      run(input, decode);
+      FAIL() << input;
+    } catch (const base::DataError& error) {
+      EXPECT_NE(std::string(error.what()).find("line 2"), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_THROW(run("[100000]", true), base::DataError);
+}
+
+}  // namespace
+}  // namespace rqat::text
