@@ -68,30 +68,46 @@ class Cursor {
   size_t position_ = 0;
 };
 
-bool is_integer_type(uint32_t type) {
-  return type <= kI32 || type == kBool || type == kU64 || type == kI64;
-}
+bool is_integer_type(uint32_t type) { return type <= kI32 || type == kBool || type == kU64 || type == kI64; }
 
 size_t scalar_bytes(uint32_t type) {
   switch (type) {
-    case kU8: case kI8: case kBool: return 1;
-    case kU16: case kI16: return 2;
-    case kU32: case kI32: case kFloat: return 4;
-    default: return 8;  // 64-bit numbers, and the length that starts a string
+    case kU8:
+    case kI8:
+    case kBool:
+      return 1;
+    case kU16:
+    case kI16:
+      return 2;
+    case kU32:
+    case kI32:
+    case kFloat:
+      return 4;
+    default:
+      return 8;  // 64-bit numbers, and the length that starts a string
   }
 }
 
 int64_t take_integer(Cursor& cursor, uint32_t type) {
   switch (type) {
-    case kU8: return cursor.take<uint8_t>();
-    case kI8: return cursor.take<int8_t>();
-    case kU16: return cursor.take<uint16_t>();
-    case kI16: return cursor.take<int16_t>();
-    case kU32: return cursor.take<uint32_t>();
-    case kI32: return cursor.take<int32_t>();
-    case kBool: return cursor.take<uint8_t>() != 0 ? 1 : 0;
-    case kI64: return cursor.take<int64_t>();
-    default: break;
+    case kU8:
+      return cursor.take<uint8_t>();
+    case kI8:
+      return cursor.take<int8_t>();
+    case kU16:
+      return cursor.take<uint16_t>();
+    case kI16:
+      return cursor.take<int16_t>();
+    case kU32:
+      return cursor.take<uint32_t>();
+    case kI32:
+      return cursor.take<int32_t>();
+    case kBool:
+      return cursor.take<uint8_t>() != 0 ? 1 : 0;
+    case kI64:
+      return cursor.take<int64_t>();
+    default:
+      break;
   }
   const auto value = cursor.take<uint64_t>();
   if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
@@ -175,7 +191,7 @@ void check_tensor(const std::string& name, const GgufTensorInfo& info, int64_t a
 }
 
 const char* kind_name(const GgufValue& value) {
-  constexpr const char* kNames[] = {"an integer",          "a number",         "a boolean",      "a text",
+  constexpr const char* kNames[] = {"an integer",         "a number",          "a boolean",      "a text",
                                     "a list of integers", "a list of numbers", "a list of texts"};
   return kNames[value.index()];
 }
@@ -193,7 +209,8 @@ const T& typed(const GgufReader& reader, const std::string& key) {
 void check_magic(Cursor& cursor) {
   if (cursor.take<uint32_t>() != kMagic) cursor.fail("does not begin with 'GGUF', not a GGUF file");
   const auto version = cursor.take<uint32_t>();
-  if (version != 2 && version != 3) cursor.fail(cat("GGUF version ", version, " is not supported (2 and 3 little-endian are)"));
+  if (version != 2 && version != 3)
+    cursor.fail(cat("GGUF version ", version, " is not supported (2 and 3 little-endian are)"));
 }
 
 int64_t checked_alignment(const GgufReader& reader) {
@@ -206,7 +223,8 @@ int64_t checked_alignment(const GgufReader& reader) {
 
 }  // namespace
 
-GgufReader::GgufReader(const std::filesystem::path& path) : path_(path), file_(std::make_shared<base::MappedFile>(path)) {
+GgufReader::GgufReader(const std::filesystem::path& path)
+    : path_(path), file_(std::make_shared<base::MappedFile>(path)) {
   Cursor cursor(file_->data(), file_->size(), path_);
   check_magic(cursor);
   const size_t tensor_count = cursor.take_count(kMinTensorBytes, "tensors");
@@ -217,7 +235,8 @@ GgufReader::GgufReader(const std::filesystem::path& path) : path_(path), file_(s
   }
   for (size_t i = 0; i < tensor_count; ++i) {
     const std::string name = cursor.take_text();
-    if (!tensors_.emplace(name, take_tensor_info(cursor, name)).second) cursor.fail(cat("duplicate tensor '", name, "'"));
+    if (!tensors_.emplace(name, take_tensor_info(cursor, name)).second)
+      cursor.fail(cat("duplicate tensor '", name, "'"));
   }
   const int64_t alignment = checked_alignment(*this);
   data_start_ = (static_cast<int64_t>(cursor.position()) + alignment - 1) / alignment * alignment;

@@ -17,16 +17,16 @@ constexpr int kBlock = 32;
 constexpr int kHalfBlock = kBlock / 2;
 
 constexpr GgmlType kTypes[] = {
-    {kF32, "F32", 1, 4},       {kF16, "F16", 1, 2},       {kBF16, "BF16", 1, 2},     {kQ4_0, "Q4_0", kBlock, 18},
+    {kF32, "F32", 1, 4},         {kF16, "F16", 1, 2},         {kBF16, "BF16", 1, 2},       {kQ4_0, "Q4_0", kBlock, 18},
     {kQ4_1, "Q4_1", kBlock, 20}, {kQ5_0, "Q5_0", kBlock, 22}, {kQ5_1, "Q5_1", kBlock, 24}, {kQ8_0, "Q8_0", kBlock, 34},
 };
 
 /// Types that are only named, in messages.
 constexpr std::pair<uint32_t, const char*> kOtherNames[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},    {11, "Q3_K"},   {12, "Q4_K"},    {13, "Q5_K"},    {14, "Q6_K"},    {15, "Q8_K"},
-    {16, "IQ2_XXS"}, {17, "IQ2_XS"},  {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"},  {21, "IQ3_S"},   {22, "IQ2_S"},
-    {23, "IQ4_XS"},  {24, "I8"},      {25, "I16"},    {26, "I32"},     {27, "I64"},     {28, "F64"},     {29, "IQ1_M"},
-    {34, "TQ1_0"},   {35, "TQ2_0"},   {39, "MXFP4"},  {40, "NVFP4"},   {41, "Q1_0"},    {42, "Q2_0"},
+    {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},    {12, "Q4_K"},  {13, "Q5_K"},   {14, "Q6_K"},  {15, "Q8_K"},
+    {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},
+    {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},    {28, "F64"},   {29, "IQ1_M"},
+    {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"},   {40, "NVFP4"}, {41, "Q1_0"},   {42, "Q2_0"},
 };
 
 float read_half(const uint8_t* source) {
@@ -124,14 +124,30 @@ std::string ggml_type_names() {
 
 void dequantize_blocks(const GgmlType& type, const uint8_t* source, float* target, int64_t blocks) {
   switch (type.id) {
-    case kF32: std::memcpy(target, source, static_cast<size_t>(blocks) * sizeof(float)); break;
-    case kF16: each_block<dequantize_f16>(type, source, target, blocks); break;
-    case kBF16: each_block<dequantize_bf16>(type, source, target, blocks); break;
-    case kQ4_0: each_block<dequantize_q4_0>(type, source, target, blocks); break;
-    case kQ4_1: each_block<dequantize_q4_1>(type, source, target, blocks); break;
-    case kQ5_0: each_block<dequantize_q5_0>(type, source, target, blocks); break;
-    case kQ5_1: each_block<dequantize_q5_1>(type, source, target, blocks); break;
-    case kQ8_0: each_block<dequantize_q8_0>(type, source, target, blocks); break;
+    case kF32:
+      std::memcpy(target, source, static_cast<size_t>(blocks) * sizeof(float));
+      break;
+    case kF16:
+      each_block<dequantize_f16>(type, source, target, blocks);
+      break;
+    case kBF16:
+      each_block<dequantize_bf16>(type, source, target, blocks);
+      break;
+    case kQ4_0:
+      each_block<dequantize_q4_0>(type, source, target, blocks);
+      break;
+    case kQ4_1:
+      each_block<dequantize_q4_1>(type, source, target, blocks);
+      break;
+    case kQ5_0:
+      each_block<dequantize_q5_0>(type, source, target, blocks);
+      break;
+    case kQ5_1:
+      each_block<dequantize_q5_1>(type, source, target, blocks);
+      break;
+    case kQ8_0:
+      each_block<dequantize_q8_0>(type, source, target, blocks);
+      break;
   }
 }
 

@@ -55,7 +55,8 @@ struct Sizes {
 int64_t positive(const GgufReader& reader, const std::string& key) {
   const int64_t value = reader.integer(key);
   constexpr int64_t kLargest = int64_t{1} << 31;  // keeps products of two sizes inside an int64
-  if (value <= 0 || value > kLargest) fail(reader, cat("metadata key '", key, "' is ", value, ", expected 1..", kLargest));
+  if (value <= 0 || value > kLargest)
+    fail(reader, cat("metadata key '", key, "' is ", value, ", expected 1..", kLargest));
   return value;
 }
 

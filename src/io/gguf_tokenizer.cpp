@@ -39,8 +39,7 @@ json sequence_of(const json& first, const json& second) {
 }
 
 json split_then_bytes(const char* regex) {
-  const json split = {
-      {"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const json split = {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
   return sequence_of(split, byte_level(false, false, false));
 }
 
@@ -71,8 +70,9 @@ Scheme make_scheme(const GgufReader& reader) {
     scheme.ignore_merges = true;
     scheme.adds_bos = true;
   } else {
-    fail(reader, cat("pre-tokenizer '", pre, "' (tokenizer.ggml.pre) is not supported (one of smollm, starcoder, refact, ",
-                     "gpt-2, qwen2, deepseek-r1-qwen, llama-bpe)"));
+    fail(reader,
+         cat("pre-tokenizer '", pre, "' (tokenizer.ggml.pre) is not supported (one of smollm, starcoder, refact, ",
+             "gpt-2, qwen2, deepseek-r1-qwen, llama-bpe)"));
   }
   return scheme;
 }
@@ -115,7 +115,8 @@ json make_merges(const GgufReader& reader, const json& vocabulary) {
     const std::string left = merge.substr(0, space);
     const std::string right = space == std::string::npos ? "" : merge.substr(space + 1);
     if (!vocabulary.contains(left) || !vocabulary.contains(right) || !vocabulary.contains(left + right)) {
-      fail(reader, cat("merge ", merges.size(), " '", merge, "' does not join two tokens to a third of the vocabulary"));
+      fail(reader,
+           cat("merge ", merges.size(), " '", merge, "' does not join two tokens to a third of the vocabulary"));
     }
     merges.push_back({left, right});
   }
@@ -233,7 +234,8 @@ json gguf_generation_config(const GgufReader& reader) {
   const int64_t pad = token_id(reader, "tokenizer.ggml.padding_token_id");
   if (bos >= 0) config["bos_token_id"] = bos;
   if (pad >= 0) config["pad_token_id"] = pad;
-  std::set<int64_t> stops{token_id(reader, "tokenizer.ggml.eos_token_id"), token_id(reader, "tokenizer.ggml.eot_token_id")};
+  std::set<int64_t> stops{token_id(reader, "tokenizer.ggml.eos_token_id"),
+                          token_id(reader, "tokenizer.ggml.eot_token_id")};
   const bool is_chatml = reader.has("tokenizer.chat_template") &&
                          reader.text("tokenizer.chat_template").find("<|im_end|>") != std::string::npos;
   for (size_t id = 0; is_chatml && id < tokens.size(); ++id) {

@@ -52,7 +52,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& what) {
   if (base::trim(text).empty()) throw base::IoError(base::cat(what, ":1: is empty, expected JSON"));
   const size_t too_deep = find_too_deep(text);
   if (too_deep != std::string_view::npos) {
-    throw base::IoError(base::cat(what, ":", line_of(text, too_deep), ": JSON nested deeper than ", kMaxDepth, " levels"));
+    throw base::IoError(
+        base::cat(what, ":", line_of(text, too_deep), ": JSON nested deeper than ", kMaxDepth, " levels"));
   }
   try {
     return nlohmann::json::parse(text.begin(), text.end());

@@ -29,11 +29,21 @@ struct DtypeName {
   at::ScalarType dtype;
 };
 constexpr DtypeName kDtypes[] = {
-    {"F64", at::kDouble},          {"F32", at::kFloat},           {"F16", at::kHalf},
-    {"BF16", at::kBFloat16},       {"I64", at::kLong},            {"I32", at::kInt},
-    {"I16", at::kShort},           {"I8", at::kChar},             {"U8", at::kByte},
-    {"U16", at::kUInt16},          {"U32", at::kUInt32},          {"U64", at::kUInt64},
-    {"BOOL", at::kBool},           {"F8_E4M3", at::kFloat8_e4m3fn}, {"F8_E5M2", at::kFloat8_e5m2},
+    {"F64", at::kDouble},
+    {"F32", at::kFloat},
+    {"F16", at::kHalf},
+    {"BF16", at::kBFloat16},
+    {"I64", at::kLong},
+    {"I32", at::kInt},
+    {"I16", at::kShort},
+    {"I8", at::kChar},
+    {"U8", at::kByte},
+    {"U16", at::kUInt16},
+    {"U32", at::kUInt32},
+    {"U64", at::kUInt64},
+    {"BOOL", at::kBool},
+    {"F8_E4M3", at::kFloat8_e4m3fn},
+    {"F8_E5M2", at::kFloat8_e5m2},
     {"F8_E8M0", at::kFloat8_e8m0fnu},
 };
 
@@ -51,7 +61,8 @@ const char* name_of(at::ScalarType dtype, const std::string& tensor, const std::
                     ", which safetensors cannot hold (one of ", dtype_names(), ")"));
 }
 
-/// Bytes of a tensor; false when its strides or its size do not fit in an int64 (also of an empty one: [2^40, 2^40, 0]).
+/// Bytes of a tensor; false when its strides or its size do not fit in an int64 (also of an empty one: [2^40, 2^40,
+/// 0]).
 bool byte_count(const std::vector<int64_t>& shape, at::ScalarType dtype, int64_t& bytes) {
   bytes = static_cast<int64_t>(at::elementSize(dtype));
   bool is_empty = false;
@@ -148,7 +159,8 @@ class EntryParser {
 };
 
 /// The tensors must tile the data: no overlap, no hole, nothing behind the last.
-void check_tiling(const std::map<std::string, TensorInfo>& tensors, int64_t data_bytes, const std::filesystem::path& path) {
+void check_tiling(const std::map<std::string, TensorInfo>& tensors, int64_t data_bytes,
+                  const std::filesystem::path& path) {
   std::vector<std::pair<const TensorInfo*, const std::string*>> order;
   for (const auto& [name, info] : tensors) order.emplace_back(&info, &name);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
@@ -298,7 +310,8 @@ void write_safetensors(const std::filesystem::path& path, const TensorMap& tenso
     if (!tensor.defined()) throw IoError(cat(path.string(), ": tensor '", name, "' is undefined"));
     layout[name] = TensorInfo{tensor.scalar_type(), tensor.sizes().vec(), 0, 0};
   }
-  write_safetensors_streamed(path, layout, [&](const std::string& name) { return tensors.at(name); }, metadata);
+  write_safetensors_streamed(
+      path, layout, [&](const std::string& name) { return tensors.at(name); }, metadata);
 }
 
 TensorSource::TensorSource(const std::filesystem::path& folder_or_file) : path_(folder_or_file) {

@@ -1,8 +1,8 @@
 """`rqat convert IN.gguf OUT_DIR` against the gguf, tokenizers and transformers packages.
 
 Small random models are written with gguf's own writer and quantizers; SmolLM2 is the real file.
-Environment: RQAT_BIN = the rqat program; RQAT_SMOLLM2_GGUF = SmolLM2-135M-Instruct as GGUF (default: the one in models/);
-RQAT_DATA = folder of real data (tokenizers).
+Environment: RQAT_BIN = the rqat program; RQAT_SMOLLM2_GGUF = SmolLM2-135M-Instruct as GGUF (default: the one
+in models/); RQAT_DATA = folder of real data (tokenizers).
 """
 import json
 import os
@@ -171,14 +171,16 @@ def test_small_model(rqat, tmp_path, architecture, weight_type):
     assert tokenizer.convert_ids_to_tokens(tokenizer("the<|im_end|>")["input_ids"]) == ["the", "<|im_end|>"]
 
 
-TEXTS = ["Hello, world!  It's 12345 o'clock.\n\n  Tabs\tand 3.14\r\n", "naïve café e\u0301 東京 \U0001f600", "x=1;\n    return x\n",
+TEXTS = ["Hello, world!  It's 12345 o'clock.\n\n  Tabs\tand 3.14\r\n",
+         "naïve café e\u0301 東京 \U0001f600", "x=1;\n    return x\n",
          "<|im_start|>user\nHi<|im_end|>\n", "", "   ", "I'LL we'Ve 'S"]
 
 
 def test_qwen_tokenizer(rqat, data, tmp_path):
     source = data / "tokenizers/qwen/Qwen3"
     vocabulary = json.loads((source / "vocab.json").read_text())
-    merges = [line for line in (source / "merges.txt").read_text().split("\n") if line and not line.startswith("#version")]
+    lines = (source / "merges.txt").read_text().split("\n")
+    merges = [line for line in lines if line and not line.startswith("#version")]
     added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokens = sorted(vocabulary, key=vocabulary.get) + added
     write_model(tmp_path / "model.gguf", "qwen3", Type.Q8_0, True, tokens, merges)

@@ -19,7 +19,8 @@ namespace rqat::io {
 /// file that is written over, so it is removed first).
 inline void write_plain(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::remove(path);
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 /// The message of the IoError that `action` throws, "" when it throws none.
@@ -32,9 +33,9 @@ inline std::string io_error_of(const std::function<void()>& action) {
   return "";
 }
 
-#define RQAT_EXPECT_IO_ERROR(action, part)                                          \
-  do {                                                                              \
-    const std::string message_ = rqat::io::io_error_of([&] { action; });            \
+#define RQAT_EXPECT_IO_ERROR(action, part)                                                \
+  do {                                                                                    \
+    const std::string message_ = rqat::io::io_error_of([&] { action; });                  \
     EXPECT_NE(message_.find(part), std::string::npos) << "message: '" << message_ << "'"; \
   } while (false)
 
@@ -75,7 +76,8 @@ inline CorruptionCounts run_corruptions(const std::string& bytes, int cuts, int 
     const int64_t changes = rng.integer(1, 4);
     for (int64_t change = 0; change < changes; ++change) {
       const auto at = static_cast<size_t>(rng.integer(0, static_cast<int64_t>(std::min(head, bytes.size())) - 1));
-      damaged[at] = static_cast<char>(rng.integer(0, 1) == 0 ? damaged[at] ^ (1 << rng.integer(0, 7)) : rng.integer(0, 255));
+      damaged[at] =
+          static_cast<char>(rng.integer(0, 1) == 0 ? damaged[at] ^ (1 << rng.integer(0, 7)) : rng.integer(0, 255));
     }
     try_damaged(damaged, path, base::cat("change ", i), use, counts);
   }

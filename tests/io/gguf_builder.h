@@ -44,7 +44,8 @@ class GgufBuilder {
   }
 
   /// `shape` as in PyTorch; `data` are the stored bytes.
-  GgufBuilder& tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type, const std::string& data) {
+  GgufBuilder& tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type,
+                      const std::string& data) {
     data_.append((kAlignment - data_.size() % kAlignment) % kAlignment, '\0');
     return tensor_at(name, shape, type, data_.size(), data);
   }
@@ -59,7 +60,8 @@ class GgufBuilder {
   }
 
   std::string head() const {
-    std::string file = "GGUF" + bytes_of(version) + bytes_of(tensor_count_) + bytes_of(entry_count_) + entries_ + infos_;
+    std::string file =
+        "GGUF" + bytes_of(version) + bytes_of(tensor_count_) + bytes_of(entry_count_) + entries_ + infos_;
     file.append((kAlignment - file.size() % kAlignment) % kAlignment, '\0');
     return file;
   }

@@ -286,7 +286,8 @@ TEST_F(GgufImportTest, FaultsOfTheModelAreNamed) {
   expect_error("has no metadata key 'llama.embedding_length'", without("llama.embedding_length"));
   expect_error("has no metadata key 'llama.attention.layer_norm_rms_epsilon'", without("llama.eps"));
   expect_error("'llama.attention.head_count' is 0, expected 1..", replaced("llama.attention.head_count", 0));
-  expect_error("embedding_length 8 is not divisible by attention.head_count 3", replaced("llama.attention.head_count", 3));
+  expect_error("embedding_length 8 is not divisible by attention.head_count 3",
+               replaced("llama.attention.head_count", 3));
   expect_error("head_count 2 is not divisible by head_count_kv 4", replaced("llama.attention.head_count_kv", 4));
   expect_error("head size 3 is odd", replaced("llama.attention.key_length", 3));
   expect_error("llama.rope.dimension_count is 2, only the head size 4", replaced("llama.rope.dimension_count", 2));
@@ -364,8 +365,7 @@ TEST_F(GgufImportTest, DamagedFilesGiveErrors) {
 }
 
 TEST(GgufImportReal, SmolLm2EqualsItsPublishedTokenizer) {
-  const std::filesystem::path gguf =
-      std::filesystem::path(RQAT_SOURCE_DIR) / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  const std::filesystem::path gguf = std::filesystem::path(RQAT_SOURCE_DIR) / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
   const char* data = std::getenv("RQAT_DATA");
   if (!std::filesystem::exists(gguf) || data == nullptr) GTEST_SKIP() << "needs " << gguf << " and RQAT_DATA";
   const GgufReader reader(gguf);

@@ -58,7 +58,9 @@ struct TypeCase {
 std::string block_q4_0(int b) { return half_bytes(kScale * (b + 1)) + nibbles(b, 16); }
 std::string block_q4_1(int b) { return half_bytes(kScale * (b + 1)) + half_bytes(kMinimum) + nibbles(b, 16); }
 std::string block_q5_0(int b) { return half_bytes(kScale * (b + 1)) + fifth_bits(b) + nibbles(b, 32); }
-std::string block_q5_1(int b) { return half_bytes(kScale * (b + 1)) + half_bytes(kMinimum) + fifth_bits(b) + nibbles(b, 32); }
+std::string block_q5_1(int b) {
+  return half_bytes(kScale * (b + 1)) + half_bytes(kMinimum) + fifth_bits(b) + nibbles(b, 32);
+}
 std::string block_q8_0(int b) { return half_bytes(kScale * (b + 1)) + signed_codes(b); }
 
 class GgufTypeTest : public ::testing::TestWithParam<TypeCase> {};
@@ -94,7 +96,10 @@ TEST(Gguf, ReadsFloatTypes) {
     f16 += half_bytes(value);
     bf16 += bytes_of(c10::BFloat16(value).x);
   }
-  builder.tensor("f32", {3}, 0, f32).tensor("f16", {3}, 1, f16).tensor("bf16", {3}, 30, bf16).tensor("none", {0, 4}, 0, "");
+  builder.tensor("f32", {3}, 0, f32)
+      .tensor("f16", {3}, 1, f16)
+      .tensor("bf16", {3}, 30, bf16)
+      .tensor("none", {0, 4}, 0, "");
   const TemporaryFolder folder;
   const GgufReader reader = open(folder, builder.build());
   EXPECT_EQ(reader.read("f32")[2].item<float>(), 0.1f);
@@ -107,11 +112,18 @@ TEST(Gguf, ReadsFloatTypes) {
 
 TEST(Gguf, ReadsEveryMetadataType) {
   GgufBuilder builder;
-  builder.raw("u8", 0, bytes_of<uint8_t>(200)).raw("i8", 1, bytes_of<int8_t>(-3)).raw("u16", 2, bytes_of<uint16_t>(60000));
+  builder.raw("u8", 0, bytes_of<uint8_t>(200))
+      .raw("i8", 1, bytes_of<int8_t>(-3))
+      .raw("u16", 2, bytes_of<uint16_t>(60000));
   builder.raw("i16", 3, bytes_of<int16_t>(-300)).raw("u32", 4, bytes_of(4000000000u)).raw("i32", 5, bytes_of(-70000));
-  builder.raw("f32", 6, bytes_of(0.5f)).boolean("yes", true).text("text", "h\u00e9llo").raw("u64", 10, bytes_of<uint64_t>(1) );
+  builder.raw("f32", 6, bytes_of(0.5f))
+      .boolean("yes", true)
+      .text("text", "h\u00e9llo")
+      .raw("u64", 10, bytes_of<uint64_t>(1));
   builder.raw("i64", 11, bytes_of<int64_t>(-5000000000)).raw("f64", 12, bytes_of(0.1));
-  builder.texts("texts", {"a", "", "bc"}).integers("ints", {1, -2}).array("bools", 7, {std::string(1, '\1'), std::string(1, '\0')});
+  builder.texts("texts", {"a", "", "bc"})
+      .integers("ints", {1, -2})
+      .array("bools", 7, {std::string(1, '\1'), std::string(1, '\0')});
   builder.array("floats", 6, {bytes_of(1.5f)}).array("none", 8, {});
   const TemporaryFolder folder;
   const GgufReader reader = open(folder, builder.build());

@@ -14,7 +14,8 @@ using nlohmann::json;
 
 TEST(JsonFile, ReadsWhatItWrote) {
   const TemporaryFolder folder;
-  const json value = {{"text", "h\u00e9 \u4e16\n\"q\""}, {"numbers", {1, -2.5, 1e-05}}, {"none", nullptr}, {"yes", true}};
+  const json value = {
+      {"text", "h\u00e9 \u4e16\n\"q\""}, {"numbers", {1, -2.5, 1e-05}}, {"none", nullptr}, {"yes", true}};
   write_json(folder / "a.json", value);
   EXPECT_EQ(read_json(folder / "a.json"), value);
   const std::string text = base::read_file(folder / "a.json");
@@ -35,7 +36,9 @@ TEST(JsonFile, NamesFileAndLineOfAFault) {
   RQAT_EXPECT_IO_ERROR(parse_json("{\"a\": 1} x", "here"), "here:1: malformed JSON");
 }
 
-TEST(JsonFile, RefusesNumbersThatDoNotFit) { RQAT_EXPECT_IO_ERROR(parse_json("[1e999]", "here"), "here: malformed JSON"); }
+TEST(JsonFile, RefusesNumbersThatDoNotFit) {
+  RQAT_EXPECT_IO_ERROR(parse_json("[1e999]", "here"), "here: malformed JSON");
+}
 
 TEST(JsonFile, LimitsTheDepth) {
   const auto nested = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };

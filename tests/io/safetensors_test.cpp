@@ -28,9 +28,9 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 TensorMap sample_tensors() {
   at::manual_seed(1);
   TensorMap tensors;
-  for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort,
-                                     at::kChar, at::kByte, at::kUInt16, at::kUInt32, at::kUInt64, at::kBool,
-                                     at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kFloat8_e8m0fnu}) {
+  for (const at::ScalarType dtype :
+       {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte,
+        at::kUInt16, at::kUInt32, at::kUInt64, at::kBool, at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kFloat8_e8m0fnu}) {
     tensors[at::toString(dtype)] = at::randint(0, 2, {3, 5}, at::kFloat).to(dtype);
   }
   tensors["scalar"] = at::scalar_tensor(2.5, at::kDouble);
@@ -80,7 +80,8 @@ TEST(Safetensors, StridedTensorsAreWrittenInRowOrder) {
 
 TEST(Safetensors, ReadsAHandMadeFile) {
   const TemporaryFolder folder;
-  write_plain(folder / "a", make_file("{\"w\":" + entry("I16", "[2]", "[0,4]") + "}   ", std::string("\x01\x00\xff\xff", 4)));
+  write_plain(folder / "a",
+              make_file("{\"w\":" + entry("I16", "[2]", "[0,4]") + "}   ", std::string("\x01\x00\xff\xff", 4)));
   const at::Tensor tensor = SafetensorsReader(folder / "a").read("w");
   EXPECT_EQ(tensor[0].item<int>(), 1);
   EXPECT_EQ(tensor[1].item<int>(), -1);
@@ -124,9 +125,11 @@ TEST(Safetensors, FaultsOfWritingLeaveNoFile) {
   const TemporaryFolder folder;
   const auto path = folder / "a.safetensors";
   const auto write_layout = [&](const std::string& name, std::vector<int64_t> shape) {
-    write_safetensors_streamed(path, {{name, {at::kFloat, std::move(shape)}}}, [](const auto&) { return at::ones({3}); });
+    write_safetensors_streamed(path, {{name, {at::kFloat, std::move(shape)}}},
+                               [](const auto&) { return at::ones({3}); });
   };
-  RQAT_EXPECT_IO_ERROR(write_safetensors(path, {{"c", at::ones({1}, at::kComplexFloat)}}), "tensor 'c' has dtype ComplexFloat");
+  RQAT_EXPECT_IO_ERROR(write_safetensors(path, {{"c", at::ones({1}, at::kComplexFloat)}}),
+                       "tensor 'c' has dtype ComplexFloat");
   RQAT_EXPECT_IO_ERROR(write_safetensors(path, {{"__metadata__", at::ones({1})}}), "cannot be named __metadata__");
   RQAT_EXPECT_IO_ERROR(write_safetensors(path, {{"u", at::Tensor()}}), "tensor 'u' is undefined");
   RQAT_EXPECT_IO_ERROR(write_layout("w", {2}), "was made as Float [3], announced as Float [2]");
@@ -137,7 +140,8 @@ TEST(Safetensors, FaultsOfWritingLeaveNoFile) {
 
 TEST(Safetensors, DamagedFilesGiveErrors) {
   const TemporaryFolder folder;
-  write_safetensors(folder / "a", {{"w", at::rand({4, 8})}, {"b", at::ones({3}, at::kByte)}, {"n", at::ones({2}, at::kLong)}});
+  write_safetensors(folder / "a",
+                    {{"w", at::rand({4, 8})}, {"b", at::ones({3}, at::kByte)}, {"n", at::ones({2}, at::kLong)}});
   const std::string bytes = base::read_file(folder / "a");
   const auto use = [&](const std::filesystem::path& path) {
     const SafetensorsReader reader(path);
@@ -153,7 +157,8 @@ TEST(Safetensors, DamagedFilesGiveErrors) {
 class TensorSourceTest : public ::testing::Test {
  protected:
   void write_index(const json& weight_map) {
-    write_json(folder_ / "model.safetensors.index.json", {{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}});
+    write_json(folder_ / "model.safetensors.index.json",
+               {{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}});
   }
   void expect_error(const std::string& part) { RQAT_EXPECT_IO_ERROR(TensorSource{folder_.path()}, part); }
   TemporaryFolder folder_;

@@ -19,12 +19,13 @@ using GgufValue = std::variant<int64_t, double, bool, std::string, std::vector<i
                                std::vector<std::string>>;
 
 struct GgufTensorInfo {
-  uint32_t type = 0;            ///< ggml type id: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 6 Q5_0, 7 Q5_1, 8 Q8_0, 30 BF16, ...
-  std::vector<int64_t> shape;   ///< row-major as in PyTorch (reverse of the file's ne)
-  int64_t offset = 0;           ///< relative to the start of the data
+  uint32_t type = 0;           ///< ggml type id: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 6 Q5_0, 7 Q5_1, 8 Q8_0, 30 BF16, ...
+  std::vector<int64_t> shape;  ///< row-major as in PyTorch (reverse of the file's ne)
+  int64_t offset = 0;          ///< relative to the start of the data
 };
 
-/// Memory-mapped reader; all counts and sizes are checked against the file before anything is allocated. Throws IoError.
+/// Memory-mapped reader; all counts and sizes are checked against the file before anything is allocated. Throws
+/// IoError.
 class GgufReader {
  public:
   explicit GgufReader(const std::filesystem::path& path);

@@ -9,10 +9,10 @@ namespace rqat::io {
 
 class GgufReader;
 
-/// Writes config.json, generation_config.json, model.safetensors (`dtype`: bfloat16 | float16 | float32), tokenizer.json,
-/// tokenizer_config.json (with chat_template) and chat_template.jinja from a GGUF file into `folder` (atomically).
-/// Architectures: llama (q/k rows un-permuted to HF order), qwen2, qwen3. Throws IoError (corrupt file, unknown
-/// architecture, tokenizer or tensor type, missing metadata or tensor), ConfigError (unknown dtype).
+/// Writes config.json, generation_config.json, model.safetensors (`dtype`: bfloat16 | float16 | float32),
+/// tokenizer.json, tokenizer_config.json (with chat_template) and chat_template.jinja from a GGUF file into `folder`
+/// (atomically). Architectures: llama (q/k rows un-permuted to HF order), qwen2, qwen3. Throws IoError (corrupt file,
+/// unknown architecture, tokenizer or tensor type, missing metadata or tensor), ConfigError (unknown dtype).
 void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path& folder, const std::string& dtype);
 
 /// config.json and generation_config.json of the model in a GGUF file, `dtype` as in import_gguf.

@@ -44,13 +44,14 @@ class SafetensorsReader {
 };
 
 /// Writes all tensors atomically. The data starts at a multiple of 8 bytes and is laid out by descending element size,
-/// then by name, so every tensor is aligned to its element. Metadata gets {"format": "pt"} beside the given. Tensors may
-/// be strided or on a device. Throws IoError (dtype without a safetensors name, no space, no permission).
+/// then by name, so every tensor is aligned to its element. Metadata gets {"format": "pt"} beside the given. Tensors
+/// may be strided or on a device. Throws IoError (dtype without a safetensors name, no space, no permission).
 void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
 /// The same for tensors that are made one at a time, so that only one is in memory: `make(name)` is called once per
-/// entry of `layout` (whose begin and end are ignored) and must return its dtype and shape. Throws IoError, also when not.
+/// entry of `layout` (whose begin and end are ignored) and must return its dtype and shape. Throws IoError, also when
+/// not.
 void write_safetensors_streamed(const std::filesystem::path& path, const std::map<std::string, TensorInfo>& layout,
                                 const std::function<at::Tensor(const std::string&)>& make,
                                 const std::map<std::string, std::string>& metadata = {});
