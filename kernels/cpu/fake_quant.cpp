@@ -25,11 +25,10 @@ RQAT_INLINE float clamp_code(float raw, float max_code) {
 }
 
 RQAT_INLINE void store(float* out, float value) { *out = value; }
-RQAT_INLINE void store(uint16_t* out, float value) {  // bfloat16
+RQAT_INLINE void store(uint16_t* out, float value) {  // bfloat16; no NaN comes from finite scales
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-  *out = uint16_t(value != value ? 0x7FC0u : rounded);
+  *out = uint16_t((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 RQAT_INLINE void store(c10::Half* out, float value) { *out = c10::Half(value); }
 
@@ -79,36 +78,41 @@ RQAT_INLINE float sum_of(const float* partial) {
   return sums[0];
 }
 
-// `count` elements that go to the partial sums 0 .. count - 1.
-RQAT_INLINE void backward_lanes(const float* gradients, const float* weights, float* weight_gradients, int64_t count,
-                                float scale, float zero_point, float max_code, float outside_factor,
-                                PartialSums& sums) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float gradient = gradients[i];
-    const float ratio = weights[i] / scale;
-    const float raw = std::nearbyint(ratio) + zero_point;
-    const bool inside = (raw >= 0.0f) & (raw <= max_code);
-    const float level = clamp_code(raw, max_code) - zero_point;
-    sums.scale[i] += gradient * (inside ? level - ratio : level);
-    sums.zero_point[i] += inside ? 0.0f : gradient;
-    weight_gradients[i] = inside || outside_factor != 0.0f ? gradient : 0.0f;
+struct GroupRule {
+  float scale, zero_point, max_code;
+  bool keep_outside;  ///< the weight gradient passes where the code is clamped
+};
+
+// `count` <= 16 elements that go to the partial sums 0 .. count - 1; the lanes beyond add zeros. Copies first, because
+// the weight gradient may lie over the gradient.
+RQAT_INLINE void backward_lanes(const GroupRule& rule, const float* gradients, const float* weights,
+                                float* weight_gradients, int64_t count, PartialSums& sums) {
+  float gradient[kLanes] = {}, weight[kLanes] = {}, result[kLanes];
+  for (int64_t i = 0; i < count; ++i) gradient[i] = gradients[i];
+  for (int64_t i = 0; i < count; ++i) weight[i] = weights[i];
+  for (int64_t i = 0; i < kLanes; ++i) {
+    const float ratio = weight[i] / rule.scale;
+    const float raw = std::nearbyint(ratio) + rule.zero_point;
+    const bool inside = (raw >= 0.0f) & (raw <= rule.max_code);
+    const float level = clamp_code(raw, rule.max_code) - rule.zero_point;
+    sums.scale[i] += gradient[i] * (inside ? level - ratio : level);
+    sums.zero_point[i] += inside ? 0.0f : gradient[i];
+    result[i] = inside | rule.keep_outside ? gradient[i] : 0.0f;
   }
+  for (int64_t i = 0; i < count; ++i) weight_gradients[i] = result[i];
 }
 
 RQAT_INLINE void backward_body(const RowGrid& grid, const BackwardRow& row) {
-  const float outside_factor = row.clip ? 0.0f : 1.0f;
   for (int64_t begin = 0, group = 0; begin < grid.columns; begin += grid.group_size, ++group) {
     const int64_t end = grid.columns - begin < grid.group_size ? grid.columns : begin + grid.group_size;
-    const float scale = grid.scale[group], zero_point = grid.zero_point[group];
+    const GroupRule rule{grid.scale[group], float(grid.zero_point[group]), grid.max_code, !row.clip};
     PartialSums sums;
     int64_t k = begin;
     for (; k + kLanes <= end; k += kLanes)
-      backward_lanes(row.gradient + k, row.weight + k, row.weight_gradient + k, kLanes, scale, zero_point,
-                     grid.max_code, outside_factor, sums);
-    backward_lanes(row.gradient + k, row.weight + k, row.weight_gradient + k, end - k, scale, zero_point,
-                   grid.max_code, outside_factor, sums);
+      backward_lanes(rule, row.gradient + k, row.weight + k, row.weight_gradient + k, kLanes, sums);
+    if (k < end) backward_lanes(rule, row.gradient + k, row.weight + k, row.weight_gradient + k, end - k, sums);
     if (row.scale_gradient) row.scale_gradient[group] = sum_of(sums.scale);
-    if (row.zero_point_gradient) row.zero_point_gradient[group] = -scale * sum_of(sums.zero_point);
+    if (row.zero_point_gradient) row.zero_point_gradient[group] = -rule.scale * sum_of(sums.zero_point);
   }
 }
 

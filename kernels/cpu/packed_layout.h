@@ -52,14 +52,14 @@ void packed_linear(const PackedView& weight, const PackedProduct& product, bool 
 
 /// Vector kernels, for groups_align() and machines with AVX-512 and AVX512-BF16.
 namespace avx512 {
+constexpr int64_t kMaxDotBatch = 8;
 /// Rows [16 first_block, + 16 num_blocks), columns [begin, end), both multiples of 16, as bf16 in VNNI order:
 /// tile[pair * 2 * 16 num_blocks + 2 * row + parity].
 void dequantize_tile(const PackedView& weight, int64_t first_block, int64_t num_blocks, int64_t begin, int64_t end,
                      uint16_t* tile);
-/// out[m * ld_out + row] for m < batch <= 4, from x [batch, padded_columns] bf16.
+/// out[m * ld_out + row] for m < batch <= kMaxDotBatch, from x [batch, padded_columns] bf16.
 void dot_rows(const PackedView& weight, int64_t first_block, int64_t num_blocks, const uint16_t* x, int64_t batch,
               float* out, int64_t ld_out);
-constexpr int64_t kMaxDotBatch = 4;
 }  // namespace avx512
 
 }  // namespace rqat::ops::cpu

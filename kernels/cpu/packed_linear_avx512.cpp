@@ -164,19 +164,10 @@ void dot_all(const PackedView& weight, int64_t first_block, int64_t num_blocks, 
   for (; i < num_blocks; ++i) dot_blocks<Decoder, 1, kBatch>(weight, first_block + i, x, out + i * kBlock, ld_out);
 }
 
-template <class Decoder>
-void dot_batch(const PackedView& weight, int64_t first_block, int64_t num_blocks, const uint16_t* x, int64_t batch,
-               float* out, int64_t ld_out) {
-  switch (batch) {
-    case 1:
-      return dot_all<Decoder, 1>(weight, first_block, num_blocks, x, out, ld_out);
-    case 2:
-      return dot_all<Decoder, 2>(weight, first_block, num_blocks, x, out, ld_out);
-    case 3:
-      return dot_all<Decoder, 3>(weight, first_block, num_blocks, x, out, ld_out);
-    default:
-      return dot_all<Decoder, 4>(weight, first_block, num_blocks, x, out, ld_out);
-  }
+template <class Decoder, int... kBatch>
+void dot_batch(std::integer_sequence<int, kBatch...>, const PackedView& weight, int64_t first_block, int64_t num_blocks,
+               const uint16_t* x, int64_t batch, float* out, int64_t ld_out) {
+  ((batch == kBatch + 1 ? dot_all<Decoder, kBatch + 1>(weight, first_block, num_blocks, x, out, ld_out) : void()), ...);
 }
 
 }  // namespace
@@ -197,15 +188,16 @@ void dequantize_tile(const PackedView& weight, int64_t first_block, int64_t num_
 
 void dot_rows(const PackedView& weight, int64_t first_block, int64_t num_blocks, const uint16_t* x, int64_t batch,
               float* out, int64_t ld_out) {
+  constexpr auto kBatches = std::make_integer_sequence<int, int(kMaxDotBatch)>();
   switch (weight.num_bits) {
     case 2:
-      return dot_batch<LookupDecoder<2>>(weight, first_block, num_blocks, x, batch, out, ld_out);
+      return dot_batch<LookupDecoder<2>>(kBatches, weight, first_block, num_blocks, x, batch, out, ld_out);
     case 3:
-      return dot_batch<LookupDecoder<3>>(weight, first_block, num_blocks, x, batch, out, ld_out);
+      return dot_batch<LookupDecoder<3>>(kBatches, weight, first_block, num_blocks, x, batch, out, ld_out);
     case 4:
-      return dot_batch<ArithmeticDecoder<4>>(weight, first_block, num_blocks, x, batch, out, ld_out);
+      return dot_batch<ArithmeticDecoder<4>>(kBatches, weight, first_block, num_blocks, x, batch, out, ld_out);
     default:
-      return dot_batch<ArithmeticDecoder<8>>(weight, first_block, num_blocks, x, batch, out, ld_out);
+      return dot_batch<ArithmeticDecoder<8>>(kBatches, weight, first_block, num_blocks, x, batch, out, ld_out);
   }
 }
 

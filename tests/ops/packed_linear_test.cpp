@@ -79,7 +79,7 @@ TEST_P(PackedLinearTest, MemoryIsThatOfTheBits) {
 }
 
 TEST_P(PackedLinearTest, EqualsTheProductWithDequantizedWeights) {
-  for (const int64_t batch : {1, 2, 3, 4, 5, 16, 33, 128, 300}) {
+  for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 128, 300}) {
     const at::Tensor half = random_input(batch, shape_.columns, at::kBFloat16);
     EXPECT_LT(relative_error(packed_linear(half, packed_, {}), expected_product(half, weight_, shape_.group_size)), 4e-3)
         << "bfloat16, batch " << batch;
