@@ -83,7 +83,9 @@ nn::ParameterList FakeQuantLinear::parameters() {
 }
 
 void FakeQuantLinear::make_dense() {
-  if (weight_.master.defined()) {
+  if (bypass_ && weight_.master.defined()) {
+    dense_ = weight_.master.to(dtype_);
+  } else if (weight_.master.defined()) {
     dense_ = quantizer_->fake_quant(weight_.master, params(), format_, dtype_);
   } else {
     dense_ = quantizer_->dequantize(codes(), params(), format_, dtype_);
@@ -148,6 +150,11 @@ void FakeQuantLinear::set_execution(nn::Execution execution) {
     make_dense();
   }
   execution_ = execution;
+}
+
+void FakeQuantLinear::set_bypass(bool enabled) {
+  bypass_ = enabled;
+  if (execution_ == nn::Execution::kTrain) make_dense();
 }
 
 int64_t FakeQuantLinear::weight_bytes() const {

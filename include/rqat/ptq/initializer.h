@@ -24,15 +24,18 @@ struct LayerReport {
   double seconds = 0;
 };
 
+/// (layers done, layers in all, what is shown beside the bar).
+using Progress = std::function<void(int64_t, int64_t, const std::string&)>;
+
 class Initializer {
  public:
   virtual ~Initializer() = default;
   virtual bool needs_calibration() const { return false; }
   /// `model` is built with quantised linears holding float masters. Afterwards each has its parameters and
   /// master = W_hat (so that step 0 of QAT has exactly these codes). `progress(done, total, status)` may be empty.
-  virtual std::vector<LayerReport> initialize(
-      model::CausalLM& model, const Calibration& calibration,
-      const std::function<void(int64_t, int64_t, const std::string&)>& progress) const = 0;
+  /// Throws DataError when calibration is needed and empty, or a layer holds codes without a float weight.
+  virtual std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
+                                              const Progress& progress) const = 0;
 };
 
 /// Registry kind "initializers": rtn, gptq.

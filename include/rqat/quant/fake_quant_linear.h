@@ -47,6 +47,8 @@ class FakeQuantLinear : public nn::LinearBase {
   void set_execution(nn::Execution execution) override;
   nn::Execution execution() const override { return execution_; }
   int64_t weight_bytes() const override;
+  /// While true, the dense weight is the master itself: calibration in float, before the layer is quantised.
+  void set_bypass(bool enabled);
   /// Codes changed by the last refresh(); counted only when enabled: it costs a pass over the codes.
   void set_count_flips(bool enabled) { count_flips_ = enabled; }
   int64_t flipped() const { return flipped_; }
@@ -72,6 +74,7 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor last_codes_;  // for counting flips
   at::ScalarType dtype_ = at::kFloat;
   nn::Execution execution_ = nn::Execution::kTrain;
+  bool bypass_ = false;
   bool count_flips_ = false;
   int64_t flipped_ = 0;
 };

@@ -1,0 +1,96 @@
+#include "block_walker.h"
+
+#include <ATen/ATen.h>
+
+#include <functional>
+
+#include "rqat/base/error.h"
+#include "rqat/ops/linear.h"
+
+namespace rqat::ptq {
+
+namespace {
+
+/// Leaves a block's forward once the wanted inputs have been seen: what comes after them would be thrown away.
+struct ForwardDone {};
+
+/// Observers of linears that go when the scope ends, however it ends.
+class Observers {
+ public:
+  using Function = std::function<void(const at::Tensor&)>;
+  Observers() = default;
+  Observers(const Observers&) = delete;
+  Observers& operator=(const Observers&) = delete;
+  ~Observers() {
+    for (nn::LinearBase* layer : layers_) layer->set_input_observer({});
+  }
+  void add(nn::LinearBase* layer, Function function) {
+    layer->set_input_observer(std::move(function));
+    layers_.push_back(layer);
+  }
+
+ private:
+  std::vector<nn::LinearBase*> layers_;
+};
+
+}  // namespace
+
+BlockWalker::BlockWalker(model::CausalLM& model, const Calibration& calibration) : model_(model) {
+  if (calibration.empty()) throw base::DataError("calibration: no sequences; name a data set with at least one");
+  const at::NoGradGuard no_grad;
+  for (const nn::TokenBatch& batch : calibration) {
+    contexts_.push_back(model_.context(batch));
+    hidden_.push_back(model_.embed(batch));
+  }
+}
+
+std::vector<InputGroup> BlockWalker::input_groups() {
+  const at::NoGradGuard no_grad;
+  std::vector<InputGroup> groups;
+  at::Tensor last;  // held, so that no later input can have its address
+  Observers observers;
+  for (nn::LinearBase* layer : model_.block_linears(block_)) {
+    observers.add(layer, [&groups, &last, layer](const at::Tensor& x) {
+      if (!last.is_same(x)) groups.emplace_back();
+      last = x;
+      groups.back().push_back(layer);
+    });
+  }
+  const nn::TokenBatch probe = nn::make_token_batch({{0}}).to(model_.device());
+  model_.forward_block(block_, model_.embed(probe), model_.context(probe));
+  return groups;
+}
+
+std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>& layers) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> sums(layers.size());
+  int64_t rows = 0;
+  size_t seen = 0;
+  Observers observers;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    observers.add(layers[i], [&, i](const at::Tensor& x) {
+      const at::Tensor matrix = x.reshape({-1, x.size(-1)});
+      if (!sums[i].defined()) sums[i] = at::zeros({matrix.size(1), matrix.size(1)}, matrix.options().dtype(at::kFloat));
+      ops::accumulate_tn(sums[i], matrix, matrix);
+      if (i == 0) rows += matrix.size(0);
+      if (++seen == layers.size()) throw ForwardDone();
+    });
+  }
+  for (size_t batch = 0; batch < hidden_.size(); ++batch) {
+    seen = 0;
+    try {
+      forward(batch);
+    } catch (const ForwardDone&) {
+    }
+  }
+  for (at::Tensor& sum : sums) sum.mul_(2.0 / static_cast<double>(rows));
+  return sums;
+}
+
+void BlockWalker::advance() {
+  const at::NoGradGuard no_grad;
+  for (size_t batch = 0; batch < hidden_.size(); ++batch) hidden_[batch] = forward(batch);
+  ++block_;
+}
+
+}  // namespace rqat::ptq

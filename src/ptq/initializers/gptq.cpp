@@ -1,0 +1,98 @@
+// GPTQ block by block: each layer is solved for the inputs that the quantised layers before it produce.
+#include <ATen/ATen.h>
+
+#include "block_walker.h"
+#include "gptq_layer.h"
+#include "layers.h"
+#include "rqat/base/strings.h"
+#include "rqat/ptq/initializer.h"
+#include "search_config.h"
+
+namespace rqat::ptq {
+
+namespace {
+
+struct GptqConfig : SearchConfig {
+  GptqOptions options;
+  bool true_sequential = true;
+  void fields(base::FieldVisitor& v) override {
+    SearchConfig::fields(v);
+    v.field("block_size", options.block_size, "columns between two updates of the rest of the matrix", base::Range{1, 4096});
+    v.field("damping", options.damping, "share of the mean diagonal added to it; doubled while the factorisation fails",
+            base::Range{0, 1});
+    v.field("act_order", options.act_order, "columns in descending order of their inputs' energy; groups stay as they are");
+    v.field("true_sequential", true_sequential,
+            "inside a block, too, inputs come from the layers quantised before; else from the block in float");
+  }
+};
+
+class Gptq : public Initializer {
+ public:
+  explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {}
+  bool needs_calibration() const override { return true; }
+
+  std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
+                                      const Progress& progress) const override {
+    const at::NoGradGuard no_grad;
+    model.set_execution(nn::Execution::kTrain);
+    const int64_t total = static_cast<int64_t>(quantized_linears(model.linears()).size());
+    std::vector<LayerReport> reports;
+    const auto quantize = [&](const std::vector<quant::FakeQuantLinear*>& layers, const at::Tensor& hessian) {
+      const InverseFactor factor = factorize(hessian, config_.options);
+      for (quant::FakeQuantLinear* layer : layers) {
+        reports.push_back(gptq_layer(*layer, hessian, factor, search_, config_.options));
+        if (progress) progress(static_cast<int64_t>(reports.size()), total, status(reports.back()));
+      }
+    };
+    BlockWalker walker(model, calibration);
+    while (walker.block() < model.num_blocks()) {
+      quantize_block(walker, quantize);
+      if (walker.block() + 1 == model.num_blocks()) break;
+      walker.advance();
+    }
+    return reports;
+  }
+
+ private:
+  static std::string status(const LayerReport& report) {
+    return base::cat(report.layer, ": error ", base::format_fixed(report.error, 5), ", rtn ",
+                     base::format_fixed(report.rtn_error, 5), report.fallback ? " (rtn taken)" : "");
+  }
+
+  template <class Quantize>
+  void quantize_block(BlockWalker& walker, const Quantize& quantize) const {
+    std::vector<std::vector<quant::FakeQuantLinear*>> groups;
+    std::vector<nn::LinearBase*> observed;  // one of each group: they share the input
+    for (const InputGroup& group : walker.input_groups()) {
+      const auto layers = quantized_linears(group);
+      if (layers.empty()) continue;
+      groups.push_back(layers);
+      observed.push_back(layers.front());
+    }
+    if (config_.true_sequential) {
+      for (size_t i = 0; i < groups.size(); ++i) quantize(groups[i], walker.hessians({observed[i]}).front());
+      return;
+    }
+    for (const auto& group : groups) {
+      for (quant::FakeQuantLinear* layer : group) layer->set_bypass(true);
+    }
+    const std::vector<at::Tensor> hessians = walker.hessians(observed);
+    for (size_t i = 0; i < groups.size(); ++i) {
+      for (quant::FakeQuantLinear* layer : groups[i]) layer->set_bypass(false);
+      quantize(groups[i], hessians[i]);
+    }
+  }
+
+  GptqConfig config_;
+  quant::SearchOptions search_;
+};
+
+}  // namespace
+
+base::Entry<Initializer> gptq_entry() {
+  return base::make_entry<base::Entry<Initializer>, GptqConfig>(
+      "gptq", "second-order rounding on calibration inputs: later columns make up for the error of earlier ones", "2210.17323",
+      [](const GptqConfig& config) { return std::make_unique<Gptq>(config); });
+}
+
+}  // namespace rqat::ptq
