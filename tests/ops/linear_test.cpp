@@ -47,7 +47,7 @@ TEST_P(Products, MatmulEqualsTheProductInDouble) {
 TEST_P(Products, AccumulateEqualsTheProductInDouble) {
   const at::Tensor a = random(sizes().m, sizes().n), b = random(sizes().m, sizes().k);
   at::Tensor sum = at::randn({sizes().n, sizes().k});
-  at::Tensor strided = sum.t().contiguous().t();
+  at::Tensor strided = sum.t().clone(at::MemoryFormat::Contiguous).t();
   const at::Tensor expected = wide(sum) + at::matmul(wide(a).t(), wide(b));
   accumulate_tn(sum, a, b);
   EXPECT_TRUE(test::close(sum, expected, tolerance()));
