@@ -270,7 +270,7 @@ at::Tensor GgufReader::read(const std::string& name) const {
   at::Tensor tensor = at::empty(info.shape, at::kFloat);
   float* target = tensor.mutable_data_ptr<float>();
   const uint8_t* source = file_->data() + data_start_ + info.offset;
-  const int64_t grain = (int64_t{1} << 18) / type->block_values;
+  const int64_t grain = (int64_t{1} << 20) / type->block_values;
   at::parallel_for(0, tensor.numel() / type->block_values, grain, [&](int64_t begin, int64_t end) {
     dequantize_blocks(*type, source + begin * type->block_bytes, target + begin * type->block_values, end - begin);
   });
