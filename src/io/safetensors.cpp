@@ -225,8 +225,8 @@ std::string build_header(const std::map<std::string, TensorInfo>& layout, const 
   return text;
 }
 
-/// Large tensors are copied by several threads: one core cannot fill fresh pages as fast as the memory takes them. Small
-/// ones are not: on a busy machine waiting for the other threads costs more than the copy.
+/// Large tensors are copied by several threads: one core cannot fill fresh pages as fast as the memory takes them.
+/// Small ones are not: on a busy machine waiting for the other threads costs more than the copy.
 void copy_bytes(void* target, const uint8_t* source, int64_t bytes) {
   constexpr int64_t kGrain = int64_t{16} << 20;
   at::parallel_for(0, bytes, kGrain, [&](int64_t begin, int64_t end) {
