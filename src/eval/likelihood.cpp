@@ -1,0 +1,79 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "rqat/eval/evaluate.h"
+#include "rqat/nn/batch.h"
+#include "rqat/objective/objective.h"
+
+namespace rqat::eval {
+
+namespace {
+
+/// Several examples end to end, the positions whose next token counts, and those tokens.
+struct ScoredBatch {
+  nn::TokenBatch tokens;
+  at::Tensor rows, targets;
+};
+
+ScoredBatch make_batch(const std::vector<data::Example>& examples, const std::vector<int64_t>& members, at::Device device) {
+  std::vector<std::vector<int64_t>> documents;
+  std::vector<int64_t> rows, targets;
+  int64_t offset = 0;
+  for (const int64_t member : members) {
+    const data::Example& example = examples[static_cast<size_t>(member)];
+    for (size_t i = 1; i < example.ids.size(); ++i) {
+      if (example.loss_mask[i] == 0) continue;
+      rows.push_back(offset + static_cast<int64_t>(i) - 1);
+      targets.push_back(example.ids[i]);
+    }
+    offset += static_cast<int64_t>(example.ids.size());
+    documents.push_back(example.ids);
+  }
+  return {nn::make_token_batch(documents).to(device), at::tensor(rows, at::kLong).to(device),
+          at::tensor(targets, at::kLong).to(device)};
+}
+
+}  // namespace
+
+LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* teacher,
+                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch) {
+  const at::NoGradGuard no_grad;
+  std::vector<int64_t> lengths;
+  for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
+  const bool compare = teacher != nullptr && teacher != &model;
+  objective::DistillationScores sums;
+  for (const auto& members : data::pack_micro_batches(lengths, max_tokens_per_batch)) {
+    const ScoredBatch batch = make_batch(examples, members, model.device());
+    if (batch.rows.numel() == 0) continue;
+    const at::Tensor hidden = model.hidden(batch.tokens).index_select(0, batch.rows);
+    objective::TeacherTargets targets;
+    if (compare) {
+      targets.hidden = teacher->hidden(batch.tokens).index_select(0, batch.rows);
+      targets.head = {&teacher->prepared_head(), nullptr};
+    }
+    const objective::DistillationScores part =
+        objective::score(hidden, {&model.prepared_head(), nullptr}, batch.targets, compare ? &targets : nullptr);
+    sums.kl_sum += part.kl_sum;
+    sums.nll_sum += part.nll_sum;
+    sums.rows += part.rows;
+  }
+  if (sums.rows == 0) {
+    throw base::DataError(base::cat("likelihood: none of ", examples.size(), " examples has a response token to score"));
+  }
+  if (!std::isfinite(sums.nll_sum) || !std::isfinite(sums.kl_sum)) {
+    throw base::DataError(base::cat("likelihood: the log-probabilities are not finite (nll ", sums.nll_sum, ", kl ", sums.kl_sum,
+                                    "); the model's weights or scales are broken, check them with `rqat inspect`"));
+  }
+  LikelihoodResult result;
+  result.tokens = sums.rows;
+  result.perplexity = std::exp(sums.nll_sum / static_cast<double>(sums.rows));
+  // A model does not differ from itself; no need to compute it.
+  if (teacher != nullptr) result.kl_to_teacher = sums.kl_sum / static_cast<double>(sums.rows);
+  return result;
+}
+
+}  // namespace rqat::eval
