@@ -57,7 +57,8 @@ cpu::PackedView cpu_view(const PackedWeight& weight) {
           weight.group_size,
           weight.scale.size(1),
           weight.rows,
-          weight.columns};
+          weight.columns,
+          (weight.columns + cuda::kChunk - 1) / cuda::kChunk};
 }
 
 // Calls function(row_block, column_block, rows, columns) for all blocks, with the part of each that is not padding.
@@ -161,7 +162,8 @@ PackedWeight prepack(const at::Tensor& codes, const at::Tensor& scale, const at:
   TORCH_CHECK_VALUE(group_size > 0, "[prepack] expected group_size > 0, got ", group_size);
   check_dtype("prepack", "scale", scale, at::kFloat);
   check_dtype("prepack", "zero_point", zero_point, at::kByte);
-  const int64_t groups = (codes.size(1) + group_size - 1) / group_size;
+  const int64_t group_columns = std::min(group_size, codes.size(1));
+  const int64_t groups = (codes.size(1) + group_columns - 1) / group_columns;
   check_shape("prepack", "scale", scale, {codes.size(0), groups});
   check_shape("prepack", "zero_point", zero_point, {codes.size(0), groups});
   check_device("prepack", codes, {scale, zero_point});
@@ -173,7 +175,7 @@ PackedWeight prepack(const at::Tensor& codes, const at::Tensor& scale, const at:
   weight.scale = scale.contiguous();
   weight.zero_point = zero_point.contiguous();
   weight.num_bits = num_bits;
-  weight.group_size = group_size;
+  weight.group_size = group_columns;
   weight.rows = codes.size(0);
   weight.columns = codes.size(1);
   const at::Tensor source = codes.contiguous();

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "checks.h"
@@ -27,12 +28,13 @@ class GroupGrid {
  public:
   GroupGrid(const char* op, const at::Tensor& matrix, const at::Tensor& scale, const at::Tensor& zero_point,
             int64_t num_bits, int64_t group_size)
-      : group_size_(group_size), max_code_(float((1 << num_bits) - 1)) {
+      : max_code_(float((1 << num_bits) - 1)) {
     check_matrix(op, "a matrix", matrix);
     TORCH_CHECK_VALUE(group_size > 0, "[", op, "] expected group_size > 0, got ", group_size);
     rows_ = matrix.size(0);
     columns_ = matrix.size(1);
-    groups_ = (columns_ + group_size - 1) / group_size;
+    group_size_ = std::min(group_size, std::max<int64_t>(columns_, 1));
+    groups_ = (columns_ + group_size_ - 1) / group_size_;
     check_dtype(op, "scale", scale, at::kFloat);
     check_dtype(op, "zero_point", zero_point, at::kByte);
     check_shape(op, "scale", scale, {rows_, groups_});
@@ -58,7 +60,7 @@ class GroupGrid {
 
  private:
   at::Tensor scale_, zero_point_;
-  int64_t rows_ = 0, columns_ = 0, groups_ = 0, group_size_;
+  int64_t rows_ = 0, columns_ = 0, groups_ = 0, group_size_ = 0;
   float max_code_;
 };
 

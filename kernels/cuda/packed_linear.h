@@ -17,8 +17,7 @@ struct PackedView {
   const float* scale;         ///< [rows, groups]
   const uint8_t* zero_point;  ///< [rows, groups]
   int64_t num_bits, group_size, groups, rows, columns;
-
-  int64_t chunks() const { return (columns + kChunk - 1) / kChunk; }
+  int64_t chunks;  ///< in a row
 };
 
 /// codes [rows, columns] to and from packed bytes [rows, chunks * 8 * num_bits].

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "cpu/fake_quant.h"
@@ -85,6 +86,8 @@ TEST(QuantizeTest, HandValues) {
   const at::Tensor values = floats({0, 0, 1, -0.5f, 1, 0, 1, -0.5f, 0}, {1, 9});
   EXPECT_TRUE(at::equal(dequantize(expected, scale, zero_point, 9, at::kFloat), values));
   EXPECT_TRUE(at::equal(fake_quant(weight, scale, zero_point, 2, 9, at::kFloat), values));
+  constexpr int64_t kWholeRow = std::numeric_limits<int64_t>::max();
+  EXPECT_TRUE(same_bits(quantize(weight, scale, zero_point, 2, kWholeRow), expected));
 }
 
 TEST(QuantizeTest, ZeroPointAtTheEdgesAndShortLastGroup) {
