@@ -36,6 +36,13 @@ void merge_by_id(std::vector<Node>& items, const std::vector<Node>& over) {
 
 std::string Location::text() const { return line > 0 ? cat(file, ":", line) : file; }
 
+Node::Node() = default;
+Node::~Node() = default;
+Node::Node(const Node& other) = default;
+Node::Node(Node&& other) noexcept = default;
+Node& Node::operator=(const Node& other) = default;
+Node& Node::operator=(Node&& other) noexcept = default;
+
 Node Node::scalar(std::string value, Location where, bool quoted) {
   Node node;
   node.kind_ = Kind::kScalar;
@@ -45,6 +52,7 @@ Node Node::scalar(std::string value, Location where, bool quoted) {
   return node;
 }
 
+Node Node::list() { return list({}, {}); }
 Node Node::list(std::vector<Node> items, Location where) {
   Node node;
   node.kind_ = Kind::kList;

@@ -111,7 +111,8 @@ Node write_config(Config& config);
 /// One row per field, for help and the reference pages.
 struct FieldInfo {
   std::string key;
-  std::string type;           ///< "integer", "number", "text", "true|false", "one of a|b", "list of text", "component: optimizers"
+  std::string
+      type;  ///< "integer", "number", "text", "true|false", "one of a|b", "list of text", "component: optimizers"
   std::string default_value;  ///< as YAML; "" with required = true
   std::string range;
   std::string help;

@@ -12,7 +12,8 @@ namespace rqat::base {
 /// Whole content of a file. Throws IoError (missing, directory, unreadable).
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `content` atomically. The folder must exist. Throws IoError that names path and cause (no space, no permission).
+/// Writes `content` atomically. The folder must exist. Throws IoError that names path and cause (no space, no
+/// permission).
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 /// Atomic writer for large files: append() as often as needed, then commit(). Without commit the temporary file is

@@ -23,9 +23,16 @@ class Node {
  public:
   enum class Kind { kNull, kScalar, kList, kMap };
 
-  Node() = default;
+  // Defined in the source file, where Entry is complete: its vector may be a member before, but not be destroyed.
+  Node();
+  ~Node();
+  Node(const Node& other);
+  Node(Node&& other) noexcept;
+  Node& operator=(const Node& other);
+  Node& operator=(Node&& other) noexcept;
   static Node scalar(std::string value, Location where = {}, bool quoted = false);
-  static Node list(std::vector<Node> items = {}, Location where = {});
+  static Node list();
+  static Node list(std::vector<Node> items, Location where = {});
   static Node map(Location where = {});
 
   /// Parses YAML text. Throws ConfigError with file:line on a syntax fault or a duplicate key.

@@ -15,7 +15,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Moves to `done` steps; `status` is free text beside the bar ("loss 1.23  850 tok/s  2.1 GiB"). ETA is computed here.
+  /// Moves to `done` steps; `status` is free text beside the bar ("loss 1.23  850 tok/s  2.1 GiB"). ETA is computed
+  /// here.
   void update(int64_t done, const std::string& status = "");
   /// Ends the bar with a closing line.
   void finish(const std::string& status = "");

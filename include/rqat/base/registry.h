@@ -69,7 +69,8 @@ template <class Product, class... Args>
 class Registry : public RegistryBase {
  public:
   using EntryType = Entry<Product, Args...>;
-  Registry(std::string kind, std::vector<EntryType> entries) : RegistryBase(std::move(kind)), entries_(std::move(entries)) {
+  Registry(std::string kind, std::vector<EntryType> entries)
+      : RegistryBase(std::move(kind)), entries_(std::move(entries)) {
     for (const auto& entry : entries_) infos_.push_back(&entry);
   }
   Registry(const Registry&) = delete;
@@ -95,7 +96,8 @@ class Registry : public RegistryBase {
 
 /// Builds an entry from a settings type and a factory that takes that very type:
 ///   return make_entry<Optimizer, AdamWConfig>("adamw", "AdamW with fp32 masters", "1711.05101",
-///       [](const AdamWConfig& config, ParameterList parameters) { return std::make_unique<AdamW>(config, parameters); });
+///       [](const AdamWConfig& config, ParameterList parameters) { return std::make_unique<AdamW>(config, parameters);
+///       });
 template <class EntryT, class ConfigT, class Factory>
 EntryT make_entry(std::string name, std::string help, std::string paper, Factory factory) {
   EntryT entry;
