@@ -56,6 +56,11 @@ class LinearBase {
   /// Bytes of weights held now (dense and packed), masters and gradients not counted.
   virtual int64_t weight_bytes() const = 0;
 
+  /// Whether refresh() counts the integer codes it changes (a pass over the codes); layers without codes ignore it.
+  virtual void set_count_flips(bool enabled) { (void)enabled; }
+  /// Codes changed by the last refresh().
+  virtual int64_t flipped() const { return 0; }
+
   /// Called with every input [..., in] of forward; empty = none.
   void set_input_observer(std::function<void(const at::Tensor&)> observer) { observer_ = std::move(observer); }
 

@@ -50,8 +50,8 @@ class FakeQuantLinear : public nn::LinearBase {
   /// While true, the dense weight is the master itself: calibration in float, before the layer is quantised.
   void set_bypass(bool enabled);
   /// Codes changed by the last refresh(); counted only when enabled: it costs a pass over the codes.
-  void set_count_flips(bool enabled) { count_flips_ = enabled; }
-  int64_t flipped() const { return flipped_; }
+  void set_count_flips(bool enabled) override { count_flips_ = enabled; }
+  int64_t flipped() const override { return flipped_; }
 
  protected:
   at::Tensor packed_forward(const at::Tensor& x) override;

@@ -29,6 +29,7 @@ struct LoopConfig : base::Config {
   int64_t logging_steps = 1;
   int64_t eval_steps = 0;  ///< 0 = never
   void fields(base::FieldVisitor& v) override;
+  std::vector<std::string> check() const override;
 };
 
 /// A row of metrics.jsonl: step and named numbers (documented in docs/reference).

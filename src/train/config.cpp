@@ -1,0 +1,54 @@
+#include <algorithm>
+
+#include "rqat/base/strings.h"
+#include "rqat/rl/rollout.h"
+#include "rqat/train/trainer.h"
+
+namespace rqat::train {
+
+void LoopConfig::fields(base::FieldVisitor& v) {
+  v.field("max_steps", max_steps, "optimizer steps", base::Range{1, 1e9});
+  v.component("optimizer", optimizer, optim::optimizers(), "optimizer over the fp32 masters");
+  v.group("lr_scheduler", lr_scheduler, "course of the learning rate");
+  v.field("max_grad_norm", max_grad_norm, "global gradient norm is clipped to it; 0 = off", base::non_negative());
+  v.field("freeze", freeze, "parameter roles kept as they are: weight, bias, norm, embedding, head, scale, zero_point");
+  v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
+          base::Range{1, 1e9});
+  v.field("logging_steps", logging_steps, "steps between rows of metrics.jsonl", base::Range{1, 1e9});
+  v.field("eval_steps", eval_steps, "steps between evaluations; 0 = none", base::non_negative());
+}
+
+std::vector<std::string> LoopConfig::check() const {
+  static const std::vector<std::string> roles{"weight", "bias", "norm", "embedding", "head", "scale", "zero_point"};
+  std::vector<std::string> faults;
+  for (const std::string& role : freeze) {
+    if (std::find(roles.begin(), roles.end(), role) == roles.end()) {
+      faults.push_back("freeze: unknown role '" + role + "' (" + base::join(roles, ", ") + ")");
+    }
+  }
+  return faults;
+}
+
+void SupervisedConfig::fields(base::FieldVisitor& v) {
+  v.component("objective", objective, objective::objectives(), "loss (`rqat list objectives`)");
+  v.field("batch_size", batch_size, "examples per optimizer step, over all micro-batches", base::Range{1, 1e6});
+  LoopConfig::fields(v);
+}
+
+void ReinforceConfig::fields(base::FieldVisitor& v) {
+  v.component("objective", objective, objective::objectives(), "policy objective");
+  v.component("reward", reward, rl::rewards(), "how answers are scored");
+  v.field("prompts_per_step", prompts_per_step, "problems per batch of rollouts", base::Range{1, 1e6});
+  v.field("num_generations", num_generations, "answers sampled per problem (the group)", base::Range{2, 1e4});
+  v.field("num_iterations", num_iterations, "passes over one batch of rollouts", base::Range{1, 100});
+  v.field("mini_batches", mini_batches, "optimizer steps per pass", base::Range{1, 1000});
+  v.field("scale_rewards", scale_rewards, "divide advantages by the group's standard deviation (off: Dr. GRPO)");
+  v.field("temperature", temperature, "of sampling, and of the log-probs that are trained", base::positive());
+  v.field("top_p", top_p, "nucleus of sampling", base::Range{0, 1, true});
+  v.field("top_k", top_k, "candidates of sampling; 0 = all", base::non_negative());
+  v.field("max_completion_length", max_completion_length, "longest answer in tokens", base::Range{1, 1e6});
+  v.field("max_slots", max_slots, "sequences decoded at once", base::Range{1, 65536});
+  LoopConfig::fields(v);
+}
+
+}  // namespace rqat::train

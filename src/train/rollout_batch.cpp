@@ -1,0 +1,139 @@
+#include "rollout_batch.h"
+
+#include <algorithm>
+
+namespace rqat::train {
+
+namespace {
+
+int64_t tokens_of(const RolloutGroup& group) {
+  int64_t tokens = static_cast<int64_t>(group.rollouts.front()->prompt.size());
+  for (const rl::Rollout* rollout : group.rollouts) tokens += static_cast<int64_t>(rollout->completion.ids.size());
+  return tokens;
+}
+
+/// Collects the flat arrays of a micro-batch.
+class Builder {
+ public:
+  /// Prompt without its last token, which starts each answer: its row predicts the answer's first token, and rows of one
+  /// answer then follow each other.
+  void add(const RolloutGroup& group) {
+    const std::vector<int64_t>& prompt = group.rollouts.front()->prompt;
+    const int64_t shared = static_cast<int64_t>(prompt.size()) - 1;
+    int64_t parent = -1;
+    if (shared > 0) {
+      parent = static_cast<int64_t>(segments_.size());
+      add_tokens(prompt.begin(), prompt.end() - 1, 0, -1);
+    }
+    for (const rl::Rollout* rollout : group.rollouts) add_answer(*rollout, prompt.back(), shared, parent);
+  }
+
+  PolicyMicroBatch finish() const {
+    PolicyMicroBatch batch;
+    batch.tokens.ids = at::tensor(ids_, at::kLong);
+    batch.tokens.positions = at::tensor(positions_, at::kLong);
+    batch.tokens.segments = segments_;
+    batch.rows = at::tensor(rows_, at::kLong);
+    batch.targets = at::tensor(targets_, at::kLong);
+    batch.sequence = at::tensor(sequence_, at::kLong);
+    batch.advantage = at::tensor(advantage_, at::kFloat);
+    batch.rollout_log_prob = at::tensor(rollout_log_prob_, at::kFloat);
+    return batch;
+  }
+
+  int64_t num_rows() const { return static_cast<int64_t>(rows_.size()); }
+  int64_t num_sequences() const { return num_sequences_; }
+
+ private:
+  template <class Iterator>
+  void add_tokens(Iterator begin, Iterator end, int64_t position, int64_t parent) {
+    nn::Segment segment;
+    segment.begin = static_cast<int64_t>(ids_.size());
+    segment.parent = parent;
+    for (; begin != end; ++begin) {
+      ids_.push_back(*begin);
+      positions_.push_back(position++);
+    }
+    segment.end = static_cast<int64_t>(ids_.size());
+    segments_.push_back(segment);
+  }
+
+  void add_answer(const rl::Rollout& rollout, int64_t last_prompt_token, int64_t position, int64_t parent) {
+    const std::vector<int64_t>& answer = rollout.completion.ids;
+    if (answer.empty()) return;
+    std::vector<int64_t> tokens{last_prompt_token};
+    tokens.insert(tokens.end(), answer.begin(), answer.end() - 1);
+    const int64_t begin = static_cast<int64_t>(ids_.size());
+    add_tokens(tokens.begin(), tokens.end(), position, parent);
+    for (size_t i = 0; i < answer.size(); ++i) {
+      rows_.push_back(begin + static_cast<int64_t>(i));
+      targets_.push_back(answer[i]);
+      sequence_.push_back(num_sequences_);
+      advantage_.push_back(rollout.advantage);
+      rollout_log_prob_.push_back(rollout.completion.log_probs[i]);
+    }
+    ++num_sequences_;
+  }
+
+  std::vector<int64_t> ids_, positions_, rows_, targets_, sequence_;
+  std::vector<double> advantage_, rollout_log_prob_;
+  std::vector<nn::Segment> segments_;
+  int64_t num_sequences_ = 0;
+};
+
+void close(Builder& builder, PolicyBatch& batch) {
+  if (builder.num_rows() == 0) return;
+  batch.num_rows += builder.num_rows();
+  batch.num_sequences += builder.num_sequences();
+  batch.micro_batches.push_back(builder.finish());
+  builder = Builder();
+}
+
+}  // namespace
+
+std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch) {
+  std::vector<RolloutGroup> groups;
+  int64_t open = -1;
+  for (const rl::Rollout& rollout : batch.rollouts) {
+    if (rollout.group != open) {
+      groups.emplace_back();
+      open = rollout.group;
+    }
+    groups.back().rollouts.push_back(&rollout);
+  }
+  std::erase_if(groups, [](const RolloutGroup& group) {
+    return std::all_of(group.rollouts.begin(), group.rollouts.end(), [](const rl::Rollout* r) { return r->advantage == 0; });
+  });
+  return groups;
+}
+
+void PolicyMicroBatch::move_to(at::Device device) {
+  tokens = tokens.to(device);
+  for (at::Tensor* tensor : {&rows, &targets, &sequence, &advantage, &rollout_log_prob}) *tensor = tensor->to(device);
+}
+
+std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches, int64_t max_tokens) {
+  const int64_t count = std::min<int64_t>(mini_batches, static_cast<int64_t>(groups.size()));
+  std::vector<PolicyBatch> batches;
+  for (int64_t i = 0; i < count; ++i) {
+    const size_t begin = groups.size() * static_cast<size_t>(i) / static_cast<size_t>(count);
+    const size_t end = groups.size() * static_cast<size_t>(i + 1) / static_cast<size_t>(count);
+    PolicyBatch batch;
+    Builder builder;
+    int64_t tokens = 0;
+    for (size_t g = begin; g < end; ++g) {
+      const int64_t size = tokens_of(groups[g]);
+      if (tokens > 0 && tokens + size > max_tokens) {
+        close(builder, batch);
+        tokens = 0;
+      }
+      builder.add(groups[g]);
+      tokens += size;
+    }
+    close(builder, batch);
+    batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+}  // namespace rqat::train

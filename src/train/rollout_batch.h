@@ -1,0 +1,38 @@
+// Rollouts as training batches: each group's prompt is laid out once, its answers attend to it (ops::Segment::parent).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "rqat/nn/batch.h"
+#include "rqat/rl/rollout.h"
+
+namespace rqat::train {
+
+/// The answers of one prompt.
+struct RolloutGroup {
+  std::vector<const rl::Rollout*> rollouts;
+};
+
+/// Groups in which some advantage is not zero.
+std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch);
+
+/// Rows predict the answers' tokens; all [R].
+struct PolicyMicroBatch {
+  nn::TokenBatch tokens;
+  at::Tensor rows, targets, sequence;  // int64
+  at::Tensor advantage, rollout_log_prob, old_log_prob, reference_log_prob;  // fp32; the last two may be undefined
+  void move_to(at::Device device);
+};
+
+/// What one optimizer step sees.
+struct PolicyBatch {
+  std::vector<PolicyMicroBatch> micro_batches;
+  int64_t num_rows = 0, num_sequences = 0;
+};
+
+/// Splits groups into `mini_batches` steps of about equal size, and those into micro-batches of at most `max_tokens`.
+std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches, int64_t max_tokens);
+
+}  // namespace rqat::train
