@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "composed.h"
@@ -16,6 +17,17 @@ void adamw_step(at::Tensor& parameter, const at::Tensor& grad, at::Tensor& first
   parameter.addcdiv_(first_moment, denominator, -learning_rate / first_correction);
 }
 
-double sum_of_squares(const at::Tensor& tensor) { return tensor.to(at::kDouble).square().sum().item<double>(); }
+double sum_of_squares(const at::Tensor& tensor) {
+  if (!tensor.is_cpu()) return tensor.to(at::kDouble).square().sum().item<double>();
+  // ATen divides larger sums among its threads, and the result would depend on their number.
+  constexpr int64_t kPiece = 1 << 14;
+  const at::Tensor flat = tensor.flatten();
+  double total = 0;
+  for (int64_t start = 0; start < flat.numel(); start += kPiece) {
+    const at::Tensor piece = flat.slice(0, start, std::min(start + kPiece, flat.numel()));
+    total += piece.to(at::kDouble).square().sum().item<double>();
+  }
+  return total;
+}
 
 }  // namespace rqat::ops::composed

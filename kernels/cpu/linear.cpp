@@ -37,6 +37,85 @@ at::Tensor even_columns(const at::Tensor& x) {
   return x.size(1) % 2 == 0 ? x : at::constant_pad_nd(x, {0, 1});
 }
 
+// Depth goes in chunks of one size, the last rounded up: brgemm compiles a kernel for each depth it meets.
+constexpr int64_t kChunk = 1024, kDepthStep = 64;
+constexpr int64_t kSide = 64;              // of a block of the accumulator
+constexpr int64_t kColumnBlocksOfTask = 3;
+
+class TransposedProduct {
+ public:
+  TransposedProduct(const DenseKernels& kernels, at::Tensor& accumulator, const at::Tensor& a, const at::Tensor& b)
+      : pack_(kernels.pack),
+        depth_(a.size(0)),
+        rows_(a.size(1)),
+        columns_(b.size(1)),
+        longest_(std::min(kChunk, round_up(depth_, kDepthStep))),
+        a_(elements<uint16_t>(a)),
+        b_(elements<uint16_t>(b)),
+        sums_(mutable_elements<float>(accumulator)),
+        left_(bits({row_blocks(), kSide, longest_})),
+        right_(bits({column_blocks(), longest_ / 2, kSide, 2})) {}
+
+  void run() {
+    for (int64_t start = 0; start < depth_; start += kChunk) {
+      count_ = std::min(kChunk, depth_ - start);
+      padded_ = round_up(count_, kDepthStep);
+      for_each_task(row_blocks() + column_blocks(), [&](int64_t task) {
+        task < row_blocks() ? pack_left(start, task) : pack_right(start, task - row_blocks());
+      });
+      add_chunk();
+    }
+  }
+
+ private:
+  int64_t row_blocks() const { return divide_up(rows_, kSide); }
+  int64_t column_blocks() const { return divide_up(columns_, kSide); }
+  uint16_t* panel(int64_t block) const { return mutable_elements<uint16_t>(left_) + block * kSide * longest_; }
+  uint16_t* tile(int64_t block) const { return mutable_elements<uint16_t>(right_) + block * kSide * longest_; }
+
+  void pack_left(int64_t start, int64_t block) const {
+    const int64_t first = block * kSide;
+    pack_.transpose({a_ + start * rows_ + first, rows_, count_, std::min(kSide, rows_ - first)}, kSide, padded_,
+                    panel(block));
+  }
+  void pack_right(int64_t start, int64_t block) const {
+    const int64_t first = block * kSide;
+    pack_.pair_rows({b_ + start * columns_ + first, columns_, count_, std::min(kSide, columns_ - first)}, padded_ / 2,
+                    kSide, tile(block));
+  }
+
+  void add_chunk() const {
+    const int64_t groups = divide_up(column_blocks(), kColumnBlocksOfTask);
+    share_tasks(row_blocks() * groups, [&](const auto& next) {
+      std::vector<float> buffer(kSide * kSide);
+      for (int64_t task = next(); task >= 0; task = next()) {
+        const int64_t begin = task % groups * kColumnBlocksOfTask;
+        const int64_t end = std::min(column_blocks(), begin + kColumnBlocksOfTask);
+        for (int64_t column = begin; column < end; ++column) add_block(task / groups, column, buffer.data());
+      }
+      blas::brgemm_release(true);
+    });
+  }
+
+  void add_block(int64_t row_block, int64_t column_block, float* buffer) const {
+    const int64_t first = row_block * kSide, height = std::min(kSide, rows_ - first);
+    const int64_t from = column_block * kSide, width = std::min(kSide, columns_ - from);
+    float* target = sums_ + first * columns_ + from;
+    const bool whole = width == kSide;
+    multiply(height, kSide, padded_, padded_, kSide, whole ? columns_ : kSide, whole, panel(row_block),
+             tile(column_block), whole ? target : buffer);
+    for (int64_t r = 0; !whole && r < height; ++r)
+      for (int64_t c = 0; c < width; ++c) target[r * columns_ + c] += buffer[r * kSide + c];
+  }
+
+  const PackKernels& pack_;
+  int64_t depth_, rows_, columns_, longest_;
+  int64_t count_ = 0, padded_ = 0;  // of this chunk
+  const uint16_t *a_, *b_;
+  float* sums_;
+  at::Tensor left_, right_;
+};
+
 }  // namespace
 
 at::Tensor pack_tiles(const DenseKernels& kernels, const at::Tensor& weight) {
@@ -83,45 +162,7 @@ at::Tensor matmul_tiles(const at::Tensor& x_given, const at::Tensor& tiles, int6
 }
 
 void accumulate_tn(const DenseKernels& kernels, at::Tensor& accumulator, const at::Tensor& a, const at::Tensor& b) {
-  // Depth goes in chunks of one size, the last rounded up: brgemm compiles a kernel for each depth it meets.
-  constexpr int64_t kChunk = 1024, kDepthStep = 64, kRows = 64, kColumns = 64;
-  const int64_t depth = a.size(0), rows = a.size(1), columns = b.size(1);
-  const int64_t row_blocks = divide_up(rows, kRows), column_blocks = divide_up(columns, kColumns);
-  const int64_t longest = std::min(kChunk, round_up(depth, kDepthStep));
-  if (rows == 0 || columns == 0 || depth == 0) return;
-  const at::Tensor left = bits({row_blocks, kRows, longest}), right = bits({column_blocks, longest / 2, kColumns, 2});
-  auto *left_data = mutable_elements<uint16_t>(left), *right_data = mutable_elements<uint16_t>(right);
-  const auto *a_data = elements<uint16_t>(a), *b_data = elements<uint16_t>(b);
-  auto* sums = mutable_elements<float>(accumulator);
-  for (int64_t start = 0; start < depth; start += kChunk) {
-    const int64_t count = std::min(kChunk, depth - start), padded = round_up(count, kDepthStep);
-    for_each_task(column_blocks, [&](int64_t block) {
-      const int64_t first = block * kColumns;
-      kernels.pack.pair_rows({b_data + start * columns + first, columns, count, std::min(kColumns, columns - first)},
-                             padded / 2, kColumns, right_data + block * longest * kColumns);
-    });
-    share_tasks(row_blocks, [&](const auto& next) {
-      float buffer[kRows * kColumns];
-      for (int64_t block = next(); block >= 0; block = next()) {
-        const int64_t first = block * kRows, height = std::min(kRows, rows - first);
-        uint16_t* panel = left_data + block * kRows * longest;
-        kernels.pack.transpose({a_data + start * rows + first, rows, count, height}, kRows, padded, panel);
-        for (int64_t column = 0; column < column_blocks; ++column) {
-          const int64_t from = column * kColumns, width = std::min(kColumns, columns - from);
-          const uint16_t* tile = right_data + column * longest * kColumns;
-          float* target = sums + first * columns + from;
-          if (width == kColumns) {
-            multiply(height, kColumns, padded, padded, kColumns, columns, true, panel, tile, target);
-            continue;
-          }
-          multiply(height, kColumns, padded, padded, kColumns, kColumns, false, panel, tile, buffer);
-          for (int64_t r = 0; r < height; ++r)
-            for (int64_t c = 0; c < width; ++c) target[r * columns + c] += buffer[r * kColumns + c];
-        }
-      }
-      blas::brgemm_release(true);
-    });
-  }
+  if (accumulator.numel() > 0 && a.size(0) > 0) TransposedProduct(kernels, accumulator, a, b).run();
 }
 
 at::Tensor linear_few_rows(const DenseKernels& kernels, const at::Tensor& x, const at::Tensor& weight,

@@ -83,6 +83,7 @@ TEST(Linear, ThreadsDoNotMatter) {
   const PreparedWeight prepared = prepare_weight(weight);
   EXPECT_TRUE(test::same_for_any_threads([&] { return matmul_nt_float(x, prepared); }));
   EXPECT_TRUE(test::same_for_any_threads([&] { return ops::linear(x.slice(0, 0, 9), weight, {}); }));
+  EXPECT_TRUE(test::same_for_any_threads([&] { return ops::linear(x, weight, {}); }));
   EXPECT_TRUE(test::same_for_any_threads([&] {
     at::Tensor sum = at::ones({700, 576});
     accumulate_tn(sum, dy, x);
