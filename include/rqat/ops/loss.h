@@ -9,10 +9,11 @@ namespace rqat::ops {
 
 struct RowLoss {
   at::Tensor loss;     ///< fp32 [R], not weighted
-  at::Tensor entropy;  ///< fp32 [R], of the student's softmax (nats)
+  at::Tensor entropy;  ///< fp32 [R], of the student's softmax at the temperature of the call (nats)
 };
 
-/// -log softmax(logits)[target]; grad = row_weight * (softmax - onehot). targets int64 [R].
+/// -log softmax(logits)[target]; grad = row_weight * (softmax - onehot). targets int64 [R]; where row_weight is 0 the
+/// target may be anything and the loss is 0. Another target outside 0..V-1 throws ValueError (on CPU).
 RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight, bool want_grad);
 
 /// Divergence between teacher p = softmax(t/T) and student q = softmax(s/T), times T^2:
