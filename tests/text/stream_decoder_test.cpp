@@ -11,7 +11,7 @@ namespace rqat::text {
 namespace {
 
 std::unique_ptr<Tokenizer> toy() {
-  nlohmann::json value = toy_json({{"\xF0\x9F", "\x98"}});
+  nlohmann::json value = toy_json({{"\xF0", "\x9F"}});
   value["added_tokens"] = {added_token("<s>", 300)};
   return load_tokenizer(write_text(fresh_folder("stream") / "tokenizer.json", value.dump()));
 }

@@ -9,6 +9,7 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr int kDeepest = 100;  // nesting of expressions and blocks
+constexpr int kLongestChain = 1000;
 
 class Parser {
  public:
@@ -51,10 +52,12 @@ class Parser {
   }
 
   ExpressionPtr make(ExpressionKind kind, std::string name = "") const {
-    return std::make_unique<Expression>(Expression{kind, peek().line, std::move(name), Value(), {}, {}});
+    return std::make_unique<Expression>(Expression{kind, peek().line, std::move(name), Value(), {}, {}, 1});
   }
   ExpressionPtr make(ExpressionKind kind, std::string name, ExpressionPtr first, ExpressionPtr second = nullptr) const {
     ExpressionPtr made = make(kind, std::move(name));
+    made->height = first->height + 1;
+    if (made->height > kLongestChain) fail(base::cat("more than ", kLongestChain, " operators in a row"));
     made->arguments.push_back(std::move(first));
     if (second) made->arguments.push_back(std::move(second));
     return made;

@@ -11,9 +11,9 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr int64_t kMostSteps = 10'000'000;
-constexpr size_t kMostBytes = size_t{256} << 20;
+constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr int kDeepestCall = 50;
-constexpr int64_t kLongestRange = 100'000;
+constexpr int64_t kLongestList = 100'000;
 
 enum class Flow { kNormal, kBreak, kContinue };
 
@@ -143,6 +143,7 @@ class Renderer {
   void loop(const Statement& statement, std::string& out) {
     const List items = loop_items(statement);
     for (size_t i = 0; i < items.size(); ++i) {
+      count_step(statement.line);
       scopes_.emplace_back();
       scopes_.back().set("loop", loop_variable(items, i));
       unpack(statement, items[i]);
@@ -250,7 +251,7 @@ class Renderer {
     if (step == 0) fail(line, "the step of range must not be 0");
     List items;
     for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
-      if (static_cast<int64_t>(items.size()) >= kLongestRange) fail(line, base::cat("range of more than ", kLongestRange, " items"));
+      if (static_cast<int64_t>(items.size()) >= kLongestList) fail(line, base::cat("range of more than ", kLongestList, " items"));
       items.emplace_back(i);
     }
     return Value(std::move(items));
@@ -294,13 +295,9 @@ class Renderer {
     if (e.name == "!=") return Value(!equal(left, right));
     if (e.name == "in") return Value(contains(right, left));
     if (e.name == "not in") return Value(!contains(right, left));
-    if (e.name == "~") return Value(left.text() + right.text());
-    if (e.name == "+" && left.is_string() && right.is_string()) return Value(left.string() + right.string());
-    if (e.name == "+" && left.is_list() && right.is_list()) {
-      List joined = left.list();
-      joined.insert(joined.end(), right.list().begin(), right.list().end());
-      return Value(std::move(joined));
-    }
+    if (e.name == "~") return concatenate(e, left.text(), right.text());
+    if (e.name == "+" && left.is_string() && right.is_string()) return concatenate(e, left.string(), right.string());
+    if (e.name == "+" && left.is_list() && right.is_list()) return concatenate(e, left.list(), right.list());
     if (left.is_string() && right.is_string()) return compare(e, left.string().compare(right.string()), 0);
     if (!left.is_number() || !right.is_number()) {
       for (const Value* side : {&std::as_const(left), &right}) {
@@ -309,6 +306,17 @@ class Renderer {
       fail(e.line, base::cat("operator '", e.name, "' does not fit ", left.type_name(), " and ", right.type_name()));
     }
     return arithmetic(e, left, right);
+  }
+
+  Value concatenate(const Expression& e, std::string left, const std::string& right) const {
+    if (left.size() + right.size() > kMostBytes) fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
+    return Value(std::move(left += right));
+  }
+
+  Value concatenate(const Expression& e, List left, const List& right) const {
+    if (left.size() + right.size() > static_cast<size_t>(kLongestList)) fail(e.line, base::cat("list of more than ", kLongestList, " items"));
+    left.insert(left.end(), right.begin(), right.end());
+    return Value(std::move(left));
   }
 
   template <class T>
