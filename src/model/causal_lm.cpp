@@ -2,6 +2,7 @@
 #include "rqat/model/causal_lm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <set>
 #include <stdexcept>
@@ -17,11 +18,13 @@ namespace {
 
 void check_sizes(const ModelConfig& config, at::ScalarType dtype) {
   const auto fail = [](const std::string& text) { throw base::ConfigError("model: " + text); };
-  for (const auto& [name, size] : {std::pair{"vocab_size", config.vocab_size}, {"hidden_size", config.hidden_size},
+  for (const auto& [name, size] : {std::pair{"vocab_size", config.vocab_size},
+                                   {"hidden_size", config.hidden_size},
                                    {"intermediate_size", config.intermediate_size},
                                    {"num_hidden_layers", config.num_hidden_layers},
                                    {"num_attention_heads", config.num_attention_heads},
-                                   {"num_key_value_heads", config.num_key_value_heads}, {"head_dim", config.head_dim}}) {
+                                   {"num_key_value_heads", config.num_key_value_heads},
+                                   {"head_dim", config.head_dim}}) {
     if (size <= 0) fail(base::cat(name, " is ", size, ", expected > 0"));
   }
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
@@ -42,7 +45,8 @@ void check_cache_call(const nn::TokenBatch& batch, const nn::KvCache& cache, con
   if (std::set<int64_t>(slots.begin(), slots.end()).size() != slots.size()) fail("a slot is named twice");
   for (size_t i = 0; i < slots.size(); ++i) {
     const nn::Segment& segment = batch.segments[i];
-    if (slots[i] < 0 || slots[i] >= cache.slots()) fail(base::cat("slot ", slots[i], " is outside 0..", cache.slots() - 1));
+    if (slots[i] < 0 || slots[i] >= cache.slots())
+      fail(base::cat("slot ", slots[i], " is outside 0..", cache.slots() - 1));
     if (segment.parent != -1) fail(base::cat("segment ", i, " has a parent; copy the parent's slot instead"));
     if (!batch.positions.device().is_cpu()) continue;
     const int64_t position = batch.positions.const_data_ptr<int64_t>()[segment.begin];

@@ -53,9 +53,12 @@ DecoderBlock::DecoderBlock(const ModelConfig& config, const DecoderOptions& opti
   up_ = factory.linear({name + "mlp.up_proj", D, config.intermediate_size, false});
   down_ = factory.linear({name + "mlp.down_proj", config.intermediate_size, D, false});
 
-  points_ = {factory.activation(name + "attention_input"), factory.activation(name + "query"),
-             factory.activation(name + "key"),             factory.activation(name + "output_input"),
-             factory.activation(name + "mlp_input"),       factory.activation(name + "down_input")};
+  points_ = {factory.activation(name + "attention_input"),
+             factory.activation(name + "query"),
+             factory.activation(name + "key"),
+             factory.activation(name + "output_input"),
+             factory.activation(name + "mlp_input"),
+             factory.activation(name + "down_input")};
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden_TD, const ForwardContext& context) {

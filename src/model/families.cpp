@@ -11,7 +11,7 @@ const base::Registry<Family>& families() {
 #define RQAT_ENTRY(name) name##_entry(),
 #include "families.def"
 #undef RQAT_ENTRY
-  });
+                                                           });
   return registry;
 }
 

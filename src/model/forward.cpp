@@ -1,6 +1,7 @@
 #include "rqat/model/forward.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"

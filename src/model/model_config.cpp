@@ -68,7 +68,8 @@ class ConfigReader {
 
  private:
   int64_t checked_size(const std::string& field, const json& value) const {
-    if (!value.is_number_integer() || value.get<int64_t>() <= 0) fail(field, "expected an integer > 0, got " + value.dump());
+    if (!value.is_number_integer() || value.get<int64_t>() <= 0)
+      fail(field, "expected an integer > 0, got " + value.dump());
     return value.get<int64_t>();
   }
 
@@ -84,7 +85,8 @@ void read_rope(const ConfigReader& reader, ModelConfig& config) {
     if (!value) continue;
     const ConfigReader rope(*value, base::cat(reader.file(), ": ", field));
     const std::string type = rope.text("rope_type", rope.text("type", "default"));
-    if (type != "default") rope.fail("rope_type", base::cat("rope scaling '", type, "' is not supported; only 'default' is"));
+    if (type != "default")
+      rope.fail("rope_type", base::cat("rope scaling '", type, "' is not supported; only 'default' is"));
     config.rope_theta = rope.number("rope_theta", config.rope_theta);
     if (rope.number("partial_rotary_factor", 1) != 1) rope.fail("partial_rotary_factor", "only 1 is supported");
   }
@@ -94,7 +96,8 @@ void read_rope(const ConfigReader& reader, ModelConfig& config) {
 void refuse_unsupported(const ConfigReader& reader) {
   for (const char* field : {"hidden_act", "hidden_activation"}) {
     const std::string activation = reader.text(field, "silu");
-    if (activation != "silu") reader.fail(field, base::cat("activation '", activation, "' is not supported; only 'silu' is"));
+    if (activation != "silu")
+      reader.fail(field, base::cat("activation '", activation, "' is not supported; only 'silu' is"));
   }
   if (reader.flag("mlp_bias")) reader.fail("mlp_bias", "a bias in the MLP is not supported");
   if (reader.number("partial_rotary_factor", 1) != 1) reader.fail("partial_rotary_factor", "only 1 is supported");
@@ -103,11 +106,13 @@ void refuse_unsupported(const ConfigReader& reader) {
   }
   if (const json* types = reader.find("layer_types")) {
     for (const json& type : *types) {
-      if (type != "full_attention") reader.fail("layer_types", base::cat(type.dump(), " is not supported; only full attention is"));
+      if (type != "full_attention")
+        reader.fail("layer_types", base::cat(type.dump(), " is not supported; only full attention is"));
     }
   }
   if (reader.find("quantization_config")) {
-    reader.fail("quantization_config", "the folder holds quantized weights; import it, or use the model it was made from");
+    reader.fail("quantization_config",
+                "the folder holds quantized weights; import it, or use the model it was made from");
   }
 }
 

@@ -19,7 +19,8 @@ constexpr size_t kNamesShown = 5;
 std::string shape_text(at::IntArrayRef shape) { return base::cat(shape); }
 
 std::string list_text(const std::vector<std::string>& names) {
-  const std::vector<std::string> shown(names.begin(), names.begin() + static_cast<int64_t>(std::min(names.size(), kNamesShown)));
+  const std::vector<std::string> shown(names.begin(),
+                                       names.begin() + static_cast<int64_t>(std::min(names.size(), kNamesShown)));
   return base::cat(names.size(), " (", base::join(shown, ", "), names.size() > kNamesShown ? ", ...)" : ")");
 }
 
@@ -53,8 +54,8 @@ void check_finite(const at::Tensor& tensor, const std::string& name, const std::
                                   "; the checkpoint is damaged"));
 }
 
-at::Tensor read_checked(const io::TensorSource& source, const std::string& name, at::IntArrayRef shape, at::ScalarType dtype,
-                        at::Device device) {
+at::Tensor read_checked(const io::TensorSource& source, const std::string& name, at::IntArrayRef shape,
+                        at::ScalarType dtype, at::Device device) {
   const at::ScalarType stored = source.info(name).dtype;
   if (stored != at::kFloat && stored != at::kBFloat16 && stored != at::kHalf && stored != at::kDouble) {
     throw base::IoError(base::cat(source.path().string(), ": tensor '", name, "' is ", c10::toString(stored),
@@ -62,8 +63,8 @@ at::Tensor read_checked(const io::TensorSource& source, const std::string& name,
   }
   const auto& stored_shape = source.info(name).shape;
   if (at::IntArrayRef(stored_shape) != shape) {
-    throw base::IoError(base::cat(source.path().string(), ": tensor '", name, "' is ", shape_text(stored_shape), ", expected ",
-                                  shape_text(shape), " by config.json"));
+    throw base::IoError(base::cat(source.path().string(), ": tensor '", name, "' is ", shape_text(stored_shape),
+                                  ", expected ", shape_text(shape), " by config.json"));
   }
   const at::Tensor tensor = source.read(name).to(dtype).contiguous();
   check_finite(tensor, name, source.path());
@@ -110,8 +111,8 @@ void CausalLM::load_weights(const io::TensorSource& source) {
   }
   if (!missing.empty() || !unexpected.empty()) {
     throw base::IoError(base::cat(source.path().string(), ": the tensors do not fit a ", config_.model_type, " of ",
-                                  config_.num_hidden_layers, " layers:",
-                                  missing.empty() ? "" : " missing " + list_text(missing),
+                                  config_.num_hidden_layers,
+                                  " layers:", missing.empty() ? "" : " missing " + list_text(missing),
                                   missing.empty() || unexpected.empty() ? "" : ";",
                                   unexpected.empty() ? "" : " unexpected " + list_text(unexpected),
                                   "; do config.json and the weights belong together?"));
@@ -126,7 +127,8 @@ void CausalLM::load_weights(const io::TensorSource& source) {
       slot.parameter->master = slot.parameter->grad = at::Tensor();
     } else if (!slot.is_bias) {
       const nn::LinearSpec& spec = slot.linear->spec();
-      slot.linear->load(read(slot.name, slot.shape), spec.bias ? read(spec.name + ".bias", {spec.out_features}) : at::Tensor());
+      slot.linear->load(read(slot.name, slot.shape),
+                        spec.bias ? read(spec.name + ".bias", {spec.out_features}) : at::Tensor());
     }
   }
   prepared_head_ = {};
@@ -144,8 +146,8 @@ io::TensorMap CausalLM::weights() {
   return map;
 }
 
-std::unique_ptr<CausalLM> load_model(const std::filesystem::path& folder, nn::LayerFactory& factory, at::ScalarType dtype,
-                                     at::Device device) {
+std::unique_ptr<CausalLM> load_model(const std::filesystem::path& folder, nn::LayerFactory& factory,
+                                     at::ScalarType dtype, at::Device device) {
   auto model = std::make_unique<CausalLM>(read_model_config(folder), factory, dtype, device);
   model->load_weights(io::TensorSource(folder));
   return model;

@@ -1,6 +1,7 @@
 #include "rqat/nn/attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +13,8 @@ namespace {
 
 constexpr int64_t kQueryRows = 256;  // bounds the scores [H, rows, L] of a long segment
 
-/// q [n, H, E] against the first `past` + n positions of keys, values [J, capacity, E]; query i sees past + i + 1 of them.
+/// q [n, H, E] against the first `past` + n positions of keys, values [J, capacity, E]; query i sees past + i + 1 of
+/// them.
 at::Tensor append_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t past) {
   const int64_t n = q.size(0), heads = q.size(1), head_dim = q.size(2), kv_heads = keys.size(0), total = past + n;
   const at::Tensor k = keys.narrow(1, 0, total).to(at::kFloat), v = values.narrow(1, 0, total).to(at::kFloat);
@@ -43,7 +45,8 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             const std::vector<int64_t>& slots) {
   const at::NoGradGuard no_grad;
   cache.write(layer, slots, segments, k, v);
-  const bool decoding = std::all_of(segments.begin(), segments.end(), [](const Segment& s) { return s.end - s.begin == 1; });
+  const bool decoding =
+      std::all_of(segments.begin(), segments.end(), [](const Segment& s) { return s.end - s.begin == 1; });
   if (decoding) {
     std::vector<int64_t> lengths;
     for (const int64_t slot : slots) lengths.push_back(cache.length(slot) + 1);
@@ -55,8 +58,9 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::
   at::Tensor out = at::empty_like(q);
   for (size_t i = 0; i < segments.size(); ++i) {
     const auto [begin, end, parent] = segments[i];
-    out.slice(0, begin, end).copy_(append_attention(q.slice(0, begin, end), cache.keys(layer).select(0, slots[i]),
-                                                    cache.values(layer).select(0, slots[i]), cache.length(slots[i])));
+    out.slice(0, begin, end)
+        .copy_(append_attention(q.slice(0, begin, end), cache.keys(layer).select(0, slots[i]),
+                                cache.values(layer).select(0, slots[i]), cache.length(slots[i])));
   }
   return out;
 }

@@ -17,7 +17,8 @@ TokenBatch make_token_batch(const std::vector<std::vector<int64_t>>& documents) 
   int64_t total = 0;
   for (size_t i = 0; i < documents.size(); ++i) {
     const auto length = static_cast<int64_t>(documents[i].size());
-    if (length == 0) throw base::DataError(base::cat("token batch: document ", i, " of ", documents.size(), " is empty"));
+    if (length == 0)
+      throw base::DataError(base::cat("token batch: document ", i, " of ", documents.size(), " is empty"));
     batch.segments.push_back({total, total + length, -1});
     total += length;
   }
@@ -48,12 +49,14 @@ void check_token_batch(const TokenBatch& batch) {
   for (size_t i = 0; i < batch.segments.size(); ++i) {
     const Segment& segment = batch.segments[i];
     if (segment.begin != covered || segment.end <= segment.begin) {
-      fail(base::cat("segment ", i, " is ", segment.begin, "..", segment.end, ", expected a run that begins at ", covered));
+      fail(base::cat("segment ", i, " is ", segment.begin, "..", segment.end, ", expected a run that begins at ",
+                     covered));
     }
     const bool parent_fits = segment.parent == -1 || (segment.parent >= 0 && segment.parent < static_cast<int64_t>(i) &&
                                                       batch.segments[static_cast<size_t>(segment.parent)].parent == -1);
     if (!parent_fits) {
-      fail(base::cat("segment ", i, " has parent ", segment.parent, ", expected an earlier segment without a parent, or -1"));
+      fail(base::cat("segment ", i, " has parent ", segment.parent,
+                     ", expected an earlier segment without a parent, or -1"));
     }
     covered = segment.end;
   }

@@ -12,7 +12,8 @@ namespace rqat::nn {
 namespace {
 
 /// Copies tokens first..last of k [T, J, E] to positions from `position` of one slot [J, capacity, E], as bytes.
-void copy_tokens(const at::Tensor& cache, int64_t slot, int64_t position, const at::Tensor& k, int64_t first, int64_t last) {
+void copy_tokens(const at::Tensor& cache, int64_t slot, int64_t position, const at::Tensor& k, int64_t first,
+                 int64_t last) {
   const int64_t heads = cache.size(1), capacity = cache.size(2);
   const int64_t row = cache.size(3) * static_cast<int64_t>(cache.element_size());
   auto* to = static_cast<char*>(cache.mutable_data_ptr()) + slot * heads * capacity * row;
@@ -39,8 +40,8 @@ std::pair<at::Tensor, at::Tensor> KvCache::token_places(const std::vector<int64_
   return {at::tensor(slot_T, at::kLong), at::tensor(position_T, at::kLong)};
 }
 
-KvCache::KvCache(int64_t layers, int64_t slots, int64_t capacity, int64_t kv_heads, int64_t head_dim, at::ScalarType dtype,
-                 at::Device device)
+KvCache::KvCache(int64_t layers, int64_t slots, int64_t capacity, int64_t kv_heads, int64_t head_dim,
+                 at::ScalarType dtype, at::Device device)
     : capacity_(capacity), lengths_(static_cast<size_t>(slots), 0) {
   const auto options = at::TensorOptions().dtype(dtype).device(device);
   for (int64_t layer = 0; layer < layers; ++layer) {
@@ -54,8 +55,8 @@ void KvCache::check_room(int64_t slot, int64_t tokens) const {
     throw base::DataError(base::cat("KV cache: slot ", slot, " is outside 0..", slots() - 1));
   }
   if (length(slot) + tokens > capacity_) {
-    throw base::DataError(base::cat("KV cache: slot ", slot, " holds ", length(slot), " of ", capacity_, " tokens, no room for ",
-                                    tokens, " more; raise the maximum length"));
+    throw base::DataError(base::cat("KV cache: slot ", slot, " holds ", length(slot), " of ", capacity_,
+                                    " tokens, no room for ", tokens, " more; raise the maximum length"));
   }
 }
 
@@ -88,7 +89,8 @@ void KvCache::copy_slot(int64_t from, int64_t to) {
   set_length(to, 0);
   check_room(to, tokens);
   for (auto* tensors : {&keys_, &values_}) {
-    for (at::Tensor& cache : *tensors) cache.select(0, to).narrow(1, 0, tokens).copy_(cache.select(0, from).narrow(1, 0, tokens));
+    for (at::Tensor& cache : *tensors)
+      cache.select(0, to).narrow(1, 0, tokens).copy_(cache.select(0, from).narrow(1, 0, tokens));
   }
   set_length(to, tokens);
 }

@@ -1,6 +1,7 @@
 #include "rqat/nn/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <stdexcept>
 
@@ -16,13 +17,15 @@ at::Tensor LinearBase::forward(const at::Tensor& x) {
   const bool records = at::GradMode::is_enabled() && x.requires_grad();
   if (execution() == Execution::kPacked) {
     if (records) {
-      throw std::logic_error(base::cat("linear '", name(), "': packed execution has no gradient; call set_execution(kTrain) "
+      throw std::logic_error(base::cat("linear '", name(),
+                                       "': packed execution has no gradient; call set_execution(kTrain) "
                                        "before training, or forward without grad mode"));
     }
     return packed_forward(x);
   }
   if (!records) return ops::linear(x, dense_weight(), bias());
-  return linear(x, dense_weight(), bias(), [this] { return weight_grad_buffer(); }, [this] { return bias_grad_buffer(); });
+  return linear(
+      x, dense_weight(), bias(), [this] { return weight_grad_buffer(); }, [this] { return bias_grad_buffer(); });
 }
 
 void FloatLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
@@ -31,9 +34,9 @@ void FloatLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
                           bias.defined() == spec().bias &&
                           (!spec().bias || expected_bias == at::IntArrayRef{spec().out_features});
   if (!shapes_fit) {
-    throw base::DataError(base::cat("linear '", name(), "': expected a weight [", spec().out_features, ", ", spec().in_features,
-                                    "] ", spec().bias ? "and a bias" : "without bias", ", got ", weight.sizes(), " ",
-                                    bias.defined() ? "and a bias" : "without bias"));
+    throw base::DataError(base::cat("linear '", name(), "': expected a weight [", spec().out_features, ", ",
+                                    spec().in_features, "] ", spec().bias ? "and a bias" : "without bias", ", got ",
+                                    weight.sizes(), " ", bias.defined() ? "and a bias" : "without bias"));
   }
   weight_ = {};
   weight_.name = name() + ".weight";

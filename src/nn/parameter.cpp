@@ -1,6 +1,7 @@
 #include "rqat/nn/parameter.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <stdexcept>
 
@@ -8,13 +9,20 @@ namespace rqat::nn {
 
 const char* role_name(Role role) {
   switch (role) {
-    case Role::kWeight: return "weight";
-    case Role::kBias: return "bias";
-    case Role::kNorm: return "norm";
-    case Role::kEmbedding: return "embedding";
-    case Role::kHead: return "head";
-    case Role::kScale: return "scale";
-    case Role::kZeroPoint: return "zero_point";
+    case Role::kWeight:
+      return "weight";
+    case Role::kBias:
+      return "bias";
+    case Role::kNorm:
+      return "norm";
+    case Role::kEmbedding:
+      return "embedding";
+    case Role::kHead:
+      return "head";
+    case Role::kScale:
+      return "scale";
+    case Role::kZeroPoint:
+      return "zero_point";
   }
   throw std::logic_error("role_name: not a Role");
 }

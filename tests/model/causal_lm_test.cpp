@@ -1,6 +1,7 @@
 #include "rqat/model/causal_lm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -32,11 +33,14 @@ struct Case {
   std::string model_type;
   bool tied;
 };
-std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.model_type << (c.tied ? " tied" : " untied"); }
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.model_type << (c.tied ? " tied" : " untied");
+}
 
 class CausalLmFamilies : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(All, CausalLmFamilies,
-                         testing::Values(Case{"llama", true}, Case{"llama", false}, Case{"qwen2", true}, Case{"qwen3", false}));
+                         testing::Values(Case{"llama", true}, Case{"llama", false}, Case{"qwen2", true},
+                                         Case{"qwen3", false}));
 
 TEST_P(CausalLmFamilies, HiddenLogitsAndAllGradientsAgreeWithPlainAutograd) {
   const ModelConfig config = tiny_config(GetParam().model_type, GetParam().tied);
@@ -48,7 +52,8 @@ TEST_P(CausalLmFamilies, HiddenLogitsAndAllGradientsAgreeWithPlainAutograd) {
   const at::Tensor hidden = model->hidden(nn::make_token_batch(documents));
   const at::Tensor expected = at::cat({plain.hidden(as_tensor(documents[0])), plain.hidden(as_tensor(documents[1]))});
   ASSERT_LT(max_difference(hidden, expected), 1e-5);
-  const at::Tensor expected_logits = at::matmul(expected, plain.weight(config.tie_word_embeddings ? "model.embed_tokens" : "lm_head").t());
+  const at::Tensor expected_logits =
+      at::matmul(expected, plain.weight(config.tie_word_embeddings ? "model.embed_tokens" : "lm_head").t());
   EXPECT_LT(max_difference(model->logits(hidden), expected_logits), 1e-4);
 
   const at::Tensor d_hidden = at::randn(hidden.sizes());
@@ -59,7 +64,8 @@ TEST_P(CausalLmFamilies, HiddenLogitsAndAllGradientsAgreeWithPlainAutograd) {
     if (parameter->name == "lm_head.weight") continue;  // no loss is computed here: the objective adds this gradient
     const at::Tensor& gradient = plain.weights().at(parameter->name).grad();
     ASSERT_TRUE(parameter->grad.defined()) << parameter->name;
-    EXPECT_LT(max_difference(parameter->grad, gradient), 1e-5 * (1 + gradient.abs().max().item<double>())) << parameter->name;
+    EXPECT_LT(max_difference(parameter->grad, gradient), 1e-5 * (1 + gradient.abs().max().item<double>()))
+        << parameter->name;
     ++compared;
   }
   EXPECT_EQ(compared, weights.size() - (GetParam().tied ? 0 : 1));
@@ -74,7 +80,8 @@ TEST_P(CausalLmFamilies, DecodingWithCacheEqualsFullForward) {
   const at::Tensor full_second = model->hidden(nn::make_token_batch({second}));
 
   const auto cache = model->make_cache(3, 12);
-  const nn::TokenBatch prompts = nn::make_token_batch({{first.begin(), first.begin() + 5}, {second.begin(), second.begin() + 3}});
+  const nn::TokenBatch prompts =
+      nn::make_token_batch({{first.begin(), first.begin() + 5}, {second.begin(), second.begin() + 3}});
   const at::Tensor prefilled = model->hidden(prompts, *cache, {2, 0});
   EXPECT_LT(max_difference(prefilled.slice(0, 0, 5), full_first.slice(0, 0, 5)), 1e-5);
   EXPECT_LT(max_difference(prefilled.slice(0, 5), full_second.slice(0, 0, 3)), 1e-5);
@@ -157,7 +164,8 @@ TEST(CausalLM, SharedPrefixEqualsSeparateSequences) {
 
 TEST(CausalLM, FrozenParametersGetNoGradient) {
   const auto model = tiny_model(tiny_config(), random_weights(tiny_config()));
-  for (nn::Parameter* parameter : model->parameters()) parameter->trainable = parameter->name == "model.layers.0.mlp.up_proj.weight";
+  for (nn::Parameter* parameter : model->parameters())
+    parameter->trainable = parameter->name == "model.layers.0.mlp.up_proj.weight";
   model->prepare_training();
   model->hidden(nn::make_token_batch({random_ids(5)})).sum().backward();
   int with_gradient = 0;
@@ -193,7 +201,9 @@ TEST(CausalLM, LinearsAndParametersComeInOrder) {
   const auto model = tiny_model(tiny_config("llama", false), random_weights(tiny_config("llama", false)));
   std::string names;
   for (nn::LinearBase* linear : model->block_linears(1)) names += linear->name().substr(15) + " ";
-  EXPECT_EQ(names, "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj ");
+  EXPECT_EQ(
+      names,
+      "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj ");
   EXPECT_EQ(model->linears().size(), 14u);
   EXPECT_EQ(model->parameters().size(), 2u + 1 + 4 + 14);
   EXPECT_EQ(&model->head(), model->parameters()[6]);
@@ -250,7 +260,8 @@ TEST(CausalLM, TransformsActAtTheirPoints) {
   const std::string block = "model.layers.1.";
   const auto doubled = [&](const std::vector<std::string>& linears) {  // the same effect by weights
     io::TensorMap changed = weights;
-    for (const std::string& linear : linears) changed[block + linear + ".weight"] = weights.at(block + linear + ".weight") * 2;
+    for (const std::string& linear : linears)
+      changed[block + linear + ".weight"] = weights.at(block + linear + ".weight") * 2;
     return tiny_model(config, changed)->hidden(batch);
   };
   struct Expectation {

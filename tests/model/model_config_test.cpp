@@ -61,14 +61,19 @@ TEST(ModelConfig, ReadsTheNewSpelling) {
 
 TEST(ModelConfig, Qwen3WithAnUnusedWindow) {
   json config = smollm2();
-  config.update({{"model_type", "qwen3"}, {"head_dim", 128}, {"use_sliding_window", false}, {"sliding_window", 4096},
-                 {"max_window_layers", 28}, {"layer_types", {"full_attention", "full_attention"}}});
+  config.update({{"model_type", "qwen3"},
+                 {"head_dim", 128},
+                 {"use_sliding_window", false},
+                 {"sliding_window", 4096},
+                 {"max_window_layers", 28},
+                 {"layer_types", {"full_attention", "full_attention"}}});
   EXPECT_EQ(read(config).head_dim, 128);
 }
 
 TEST(ModelConfig, DefaultsOfAbsentFields) {
   json config = smollm2();
-  for (const char* field : {"num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "bos_token_id", "eos_token_id"}) {
+  for (const char* field :
+       {"num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "bos_token_id", "eos_token_id"}) {
     config.erase(field);
   }
   const ModelConfig read_config = read(config);
@@ -122,7 +127,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Fault{R"({"hidden_act": "gelu"})", "hidden_act: activation 'gelu'"},
                     Fault{R"({"mlp_bias": true})", "mlp_bias"},
                     Fault{R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
-                    Fault{R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})", "rope_type: rope scaling 'llama3'"},
+                    Fault{R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})",
+                          "rope_type: rope scaling 'llama3'"},
                     Fault{R"({"rope_scaling": {"type": "linear", "factor": 8}})", "rope scaling 'linear'"},
                     Fault{R"({"rope_parameters": {"rope_type": "yarn"}})", "rope_parameters: rope_type"},
                     Fault{R"({"rope_parameters": {"partial_rotary_factor": 0.5}})", "partial_rotary_factor"},

@@ -15,12 +15,14 @@ class PlainModel {
  public:
   /// Takes copies of the weights in fp64 that require grad.
   PlainModel(ModelConfig config, const io::TensorMap& weights) : config_(std::move(config)) {
-    for (const auto& [name, tensor] : weights) weights_[name] = tensor.to(at::kDouble, false, true).set_requires_grad(true);
+    for (const auto& [name, tensor] : weights)
+      weights_[name] = tensor.to(at::kDouble, false, true).set_requires_grad(true);
   }
 
   at::Tensor hidden(const at::Tensor& ids) {
     at::Tensor h = weight("model.embed_tokens").index({ids});
-    for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) h = block("model.layers." + std::to_string(layer), h);
+    for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer)
+      h = block("model.layers." + std::to_string(layer), h);
     return norm(h, weight("model.norm"));
   }
   const at::Tensor& weight(const std::string& name) const { return weights_.at(name + ".weight"); }
@@ -40,9 +42,11 @@ class PlainModel {
   /// Pairs (i, i + E/2) as complex numbers, turned by position * theta^(-2i/E).
   at::Tensor rotate(const at::Tensor& x) const {
     const int64_t length = x.size(0), half = config_.head_dim / 2;
-    const at::Tensor frequency = at::pow(config_.rope_theta, at::arange(half, at::kDouble) * (-1.0 / static_cast<double>(half)));
+    const at::Tensor frequency =
+        at::pow(config_.rope_theta, at::arange(half, at::kDouble) * (-1.0 / static_cast<double>(half)));
     const at::Tensor angle = at::outer(at::arange(length, at::kDouble), frequency).unsqueeze(1);
-    const at::Tensor turned = at::complex(x.slice(-1, 0, half), x.slice(-1, half)) * at::polar(at::ones_like(angle), angle);
+    const at::Tensor turned =
+        at::complex(x.slice(-1, 0, half), x.slice(-1, half)) * at::polar(at::ones_like(angle), angle);
     return at::cat({at::real(turned), at::imag(turned)}, -1);
   }
 
@@ -63,7 +67,8 @@ class PlainModel {
     std::vector<at::Tensor> outputs;
     for (int64_t head = 0; head < heads; ++head) {
       const at::Tensor keys = k.select(1, head / group), values = v.select(1, head / group);
-      const at::Tensor scores = at::matmul(q.select(1, head), keys.t()) / std::sqrt(static_cast<double>(config_.head_dim));
+      const at::Tensor scores =
+          at::matmul(q.select(1, head), keys.t()) / std::sqrt(static_cast<double>(config_.head_dim));
       outputs.push_back(at::matmul((scores + mask).softmax(-1), values));
     }
     const at::Tensor middle = h + project(attention + "o_proj", at::cat(outputs, -1));

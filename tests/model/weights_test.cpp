@@ -27,26 +27,38 @@ std::string load_error(const Spoil& spoil, at::ScalarType dtype = at::kFloat) {
 const char* const kName = "model.layers.1.mlp.up_proj.weight";
 
 void expect_text(const std::string& text, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts) EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' not in: " << text;
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' not in: " << text;
 }
 
 TEST(LoadWeights, NamesMissingAndUnexpectedTensors) {
   expect_text(load_error<base::IoError>([](io::TensorMap& w) { w.erase(kName); }), {"missing 1", kName, "of 2 layers"});
   expect_text(load_error<base::IoError>([](io::TensorMap& w) { w["model.layers.2.extra.weight"] = at::ones({1}); }),
               {"unexpected 1", "model.layers.2.extra.weight"});
-  expect_text(load_error<base::IoError>([](io::TensorMap& w) { w.clear(); w["x"] = at::ones({1}); }),
+  expect_text(load_error<base::IoError>([](io::TensorMap& w) {
+                w.clear();
+                w["x"] = at::ones({1});
+              }),
               {"missing 20", "...", "unexpected 1 (x)"});
 }
 
 TEST(LoadWeights, NamesWrongShapesAndDtypes) {
-  expect_text(load_error<base::IoError>([](io::TensorMap& w) { w[kName] = at::ones({32, 48}); }), {kName, "[32, 48]", "[48, 32]"});
-  expect_text(load_error<base::IoError>([](io::TensorMap& w) { w["model.norm.weight"] = at::ones({31}); }), {"model.norm.weight"});
-  expect_text(load_error<base::IoError>([](io::TensorMap& w) { w[kName] = at::ones({48, 32}, at::kInt); }), {kName, "Int", "float"});
+  expect_text(load_error<base::IoError>([](io::TensorMap& w) {
+                w[kName] = at::ones({32, 48});
+              }),
+              {kName, "[32, 48]", "[48, 32]"});
+  expect_text(load_error<base::IoError>([](io::TensorMap& w) { w["model.norm.weight"] = at::ones({31}); }),
+              {"model.norm.weight"});
+  expect_text(load_error<base::IoError>([](io::TensorMap& w) {
+                w[kName] = at::ones({48, 32}, at::kInt);
+              }),
+              {kName, "Int", "float"});
 }
 
 TEST(LoadWeights, FindsNanAndInf) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    expect_text(load_error<base::DataError>([](io::TensorMap& w) { w[kName][2][5] = std::numeric_limits<float>::quiet_NaN(); }, dtype),
+    expect_text(load_error<base::DataError>(
+                    [](io::TensorMap& w) { w[kName][2][5] = std::numeric_limits<float>::quiet_NaN(); }, dtype),
                 {kName, "1 NaN or Inf of 1536", "index 69"});
     expect_text(load_error<base::DataError>([](io::TensorMap& w) { w["model.norm.weight"][31] = -INFINITY; }, dtype),
                 {"model.norm.weight", "index 31"});

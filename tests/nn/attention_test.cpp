@@ -55,7 +55,8 @@ void run_pieces(const std::vector<std::vector<int64_t>>& sizes, const std::vecto
       if (step[i] == 0) continue;
       const int64_t length = cache.length(slots[i]) + step[i];
       const Sequence& s = sequences[i];
-      const at::Tensor expected = last_rows(s.q.slice(0, 0, length), s.k.slice(0, 0, length), s.v.slice(0, 0, length), step[i]);
+      const at::Tensor expected =
+          last_rows(s.q.slice(0, 0, length), s.k.slice(0, 0, length), s.v.slice(0, 0, length), step[i]);
       const at::Tensor got = out.slice(0, segments[segment].begin, segments[segment].end);
       EXPECT_LT((got - expected).abs().max().item<double>(), 1e-5) << "sequence " << i << " length " << length;
       cache.set_length(slots[i], length);
@@ -86,7 +87,8 @@ TEST(KvCache, CopiesSlotsOfAllLayers) {
 
 TEST(KvCache, WriteLaysTokensBehindTheLength) {
   KvCache cache(1, 2, 6, kKvHeads, kHeadDim, at::kBFloat16, at::kCPU);
-  const at::Tensor k = at::randn({2, kKvHeads, kHeadDim}, at::kBFloat16), v = at::randn({2, kKvHeads, kHeadDim}, at::kBFloat16);
+  const at::Tensor k = at::randn({2, kKvHeads, kHeadDim}, at::kBFloat16),
+                   v = at::randn({2, kKvHeads, kHeadDim}, at::kBFloat16);
   cache.set_length(1, 3);
   cache.write(0, 1, k, v);
   EXPECT_TRUE(cache.keys(0)[1].slice(1, 3, 5).equal(k.transpose(0, 1)));

@@ -1,6 +1,7 @@
 #include "rqat/nn/functional.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -52,7 +53,8 @@ TEST(Functional, RopeRotatesHalvesAndBack) {
 
 TEST(Functional, SiluMulGradients) {
   at::manual_seed(3);
-  const at::Tensor gate = leaf({6, 10}), up = leaf({6, 10}), gate2 = copy_of(gate), up2 = copy_of(up), dy = at::randn({6, 10});
+  const at::Tensor gate = leaf({6, 10}), up = leaf({6, 10}), gate2 = copy_of(gate), up2 = copy_of(up),
+                   dy = at::randn({6, 10});
   const at::Tensor y = silu_mul(gate, up), y2 = gate2 / (1 + (-gate2).exp()) * up2;
   expect_close(y, y2);
   y.backward(dy);
@@ -74,7 +76,8 @@ at::Tensor dense_attention(const at::Tensor& q, const at::Tensor& k, const at::T
       hidden[t].slice(0, parent.begin, parent.end).fill_(false);
     }
   }
-  const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0}), values = v.repeat_interleave(group, 1).transpose(0, 1);
+  const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0}),
+                   values = v.repeat_interleave(group, 1).transpose(0, 1);
   const at::Tensor scores = at::matmul(q.transpose(0, 1), keys) / std::sqrt(static_cast<double>(q.size(2)));
   return at::matmul(scores.masked_fill(hidden, -INFINITY).softmax(-1), values).transpose(0, 1);
 }

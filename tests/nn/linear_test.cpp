@@ -1,6 +1,7 @@
 #include "rqat/nn/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>

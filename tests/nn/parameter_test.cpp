@@ -8,9 +8,7 @@
 namespace rqat::nn {
 namespace {
 
-Parameter parameter(const at::Tensor& compute) {
-  return {"layer.weight", Role::kWeight, true, compute, {}, {}};
-}
+Parameter parameter(const at::Tensor& compute) { return {"layer.weight", Role::kWeight, true, compute, {}, {}}; }
 
 TEST(Parameter, Fp32MasterSharesMemoryWithCompute) {
   Parameter p = parameter(at::tensor({1.0f, 2.0f}));

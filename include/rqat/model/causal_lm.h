@@ -1,5 +1,5 @@
-// Decoder-only language model: embed -> blocks -> final norm -> head. One decoder serves all families; a family is a set
-// of options and weight names (src/model/families).
+// Decoder-only language model: embed -> blocks -> final norm -> head. One decoder serves all families; a family is a
+// set of options and weight names (src/model/families).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -48,8 +48,8 @@ struct ForwardContext {
 
 class CausalLM {
  public:
-  /// Builds the structure; weights come by load_weights. `device` may be meta for validation. Throws ConfigError when sizes
-  /// do not fit each other (heads, head_dim) or dtype is neither bfloat16 nor float32.
+  /// Builds the structure; weights come by load_weights. `device` may be meta for validation. Throws ConfigError when
+  /// sizes do not fit each other (heads, head_dim) or dtype is neither bfloat16 nor float32.
   CausalLM(ModelConfig config, nn::LayerFactory& factory, at::ScalarType dtype, at::Device device);
   ~CausalLM();
 
@@ -57,8 +57,8 @@ class CausalLM {
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
 
-  /// Loads every weight, converted to dtype(). Throws IoError that names missing, unexpected or wrongly shaped tensors (the
-  /// first few of each and their number) or one that is not of a float dtype; DataError on NaN/Inf.
+  /// Loads every weight, converted to dtype(). Throws IoError that names missing, unexpected or wrongly shaped tensors
+  /// (the first few of each and their number) or one that is not of a float dtype; DataError on NaN/Inf.
   void load_weights(const io::TensorSource& source);
   /// All weights as the forward sees them (W_hat for quantised linears), HF names.
   io::TensorMap weights();
@@ -66,9 +66,9 @@ class CausalLM {
   // --- whole forward ---
   /// Hidden states [T, D] after the final norm. In grad mode the graph starts at the embedding's output.
   at::Tensor hidden(const nn::TokenBatch& batch);
-  /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced. Never records gradients. Throws
-  /// std::invalid_argument (slots and segments differ in number, a slot twice, a segment with a parent, positions that do
-  /// not continue the slot; the last on CPU only) and DataError (slot full).
+  /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced. Never records gradients.
+  /// Throws std::invalid_argument (slots and segments differ in number, a slot twice, a segment with a parent,
+  /// positions that do not continue the slot; the last on CPU only) and DataError (slot full).
   at::Tensor hidden(const nn::TokenBatch& batch, nn::KvCache& cache, const std::vector<int64_t>& slots);
   /// fp32 logits [R, V] of hidden states [R, D], no gradient. For few rows only: generation, tests, `rqat forward`.
   at::Tensor logits(const at::Tensor& hidden);
@@ -92,12 +92,12 @@ class CausalLM {
   /// The head laid out for logits; made again after refresh() when the head was trained.
   const ops::PreparedWeight& prepared_head();
 
-  void prepare_training();                       ///< masters for all trainable parameters
+  void prepare_training();  ///< masters for all trainable parameters
   void zero_grad();
-  void reduce_gradients();                       ///< of all linears
-  void refresh();                                ///< of all parameters, after an optimizer step
-  void set_execution(nn::Execution execution);   ///< of all linears
-  int64_t weight_bytes();                        ///< of all linears as held now
+  void reduce_gradients();                      ///< of all linears
+  void refresh();                               ///< of all parameters, after an optimizer step
+  void set_execution(nn::Execution execution);  ///< of all linears
+  int64_t weight_bytes();                       ///< of all linears as held now
 
  private:
   struct Slot;  ///< a place for one tensor of a checkpoint

@@ -15,7 +15,7 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6, rope_theta = 10000;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;  ///< q, k, v (and o where the family has it)
+  bool attention_bias = false;         ///< q, k, v (and o where the family has it)
   std::vector<int64_t> eos_token_ids;  ///< generation_config.json first, else config.json
   int64_t bos_token_id = -1;
 };

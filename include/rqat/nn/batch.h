@@ -22,8 +22,8 @@ struct TokenBatch {
 /// Plain documents one after the other, positions from 0 in each. Throws DataError when there is none or one is empty.
 TokenBatch make_token_batch(const std::vector<std::vector<int64_t>>& documents);
 
-/// Throws std::invalid_argument unless ids and positions are int64 [T], the segments cover 0..T in order without gaps, none
-/// is empty, and each parent is an earlier segment without a parent of its own.
+/// Throws std::invalid_argument unless ids and positions are int64 [T], the segments cover 0..T in order without gaps,
+/// none is empty, and each parent is an earlier segment without a parent of its own.
 void check_token_batch(const TokenBatch& batch);
 
 }  // namespace rqat::nn

@@ -16,8 +16,8 @@
 
 namespace rqat::nn {
 
-/// Called once in a backward: the fp32 buffer to add a weight gradient to. Undefined, or an empty function = not wanted.
-/// Whatever it refers to must outlive the graph.
+/// Called once in a backward: the fp32 buffer to add a weight gradient to. Undefined, or an empty function = not
+/// wanted. Whatever it refers to must outlive the graph.
 using GradientBuffer = std::function<at::Tensor()>;
 
 /// The parameter's own buffer; not wanted while it is frozen.
@@ -40,8 +40,8 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const std::vector<ops::Segment>& segments);
 
-/// Rows `ids` int64 [T] of `table` [V, D] -> [T, D]. In grad mode the result requires grad even when the table is frozen:
-/// here the graph of a model starts. Throws DataError when an id lies outside the table (checked on CPU).
+/// Rows `ids` int64 [T] of `table` [V, D] -> [T, D]. In grad mode the result requires grad even when the table is
+/// frozen: here the graph of a model starts. Throws DataError when an id lies outside the table (checked on CPU).
 at::Tensor embedding(const at::Tensor& ids, Parameter& table);
 
 }  // namespace rqat::nn

@@ -24,12 +24,12 @@ class KvCache {
   at::Tensor& keys(int64_t layer) { return keys_[static_cast<size_t>(layer)]; }
   at::Tensor& values(int64_t layer) { return values_[static_cast<size_t>(layer)]; }
 
-  /// Writes k, v [n, kv_heads, head_dim] of one layer behind the present length of `slot` (length itself is advanced once per
-  /// forward, by set_length). Throws DataError when the slot is full.
+  /// Writes k, v [n, kv_heads, head_dim] of one layer behind the present length of `slot` (length itself is advanced
+  /// once per forward, by set_length). Throws DataError when the slot is full.
   void write(int64_t layer, int64_t slot, const at::Tensor& k, const at::Tensor& v);
   /// The same for several slots at once: tokens segments[i].begin..end of k, v [T, kv_heads, head_dim] go to slots[i].
-  void write(int64_t layer, const std::vector<int64_t>& slots, const std::vector<Segment>& segments, const at::Tensor& k,
-             const at::Tensor& v);
+  void write(int64_t layer, const std::vector<int64_t>& slots, const std::vector<Segment>& segments,
+             const at::Tensor& k, const at::Tensor& v);
   /// Copies the first `length` positions of all layers from one slot to another and sets its length.
   void copy_slot(int64_t from, int64_t to);
   int64_t bytes() const;

@@ -9,8 +9,8 @@
 namespace rqat::nn {
 
 /// A function of activations at a named point of a block; activation quantisers and online rotations implement it:
-///   "attention_input" [T, D] of q, k, v;  "query" [T, H, E] and "key" [T, J, E] after rope;  "output_input" [T, H * E] of o;
-///   "mlp_input" [T, D] of gate and up;  "down_input" [T, intermediate].
+///   "attention_input" [T, D] of q, k, v;  "query" [T, H, E] and "key" [T, J, E] after rope;  "output_input" [T, H * E]
+///   of o; "mlp_input" [T, D] of gate and up;  "down_input" [T, intermediate].
 class ActivationTransform {
  public:
   virtual ~ActivationTransform() = default;

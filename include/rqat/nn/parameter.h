@@ -12,8 +12,8 @@ enum class Role { kWeight, kBias, kNorm, kEmbedding, kHead, kScale, kZeroPoint }
 const char* role_name(Role role);  ///< "weight", "bias", "norm", "embedding", "head", "scale", "zero_point"
 
 /// `compute` is what the forward multiplies with (bf16 or fp32). `master` and `grad` exist only while training:
-/// make_master() creates them; the optimizer steps `master`; refresh() rounds it into `compute`. With fp32 compute, both
-/// share memory. Gradients are added straight into `grad` by the layers' backward, in fp32, over micro-batches.
+/// make_master() creates them; the optimizer steps `master`; refresh() rounds it into `compute`. With fp32 compute,
+/// both share memory. Gradients are added straight into `grad` by the layers' backward, in fp32, over micro-batches.
 struct Parameter {
   std::string name;  ///< as in the HF checkpoint: "model.layers.0.self_attn.q_proj.weight"
   Role role = Role::kWeight;

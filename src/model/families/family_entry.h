@@ -12,8 +12,9 @@ using FamilyEntry = base::Entry<Family>;
 
 template <class FamilyT>
 FamilyEntry family_entry(std::string model_type, std::string help, std::string paper) {
-  return base::make_entry<FamilyEntry, base::NoConfig>(std::move(model_type), std::move(help), std::move(paper),
-                                                       [](const base::NoConfig&) { return std::make_unique<FamilyT>(); });
+  return base::make_entry<FamilyEntry, base::NoConfig>(
+      std::move(model_type), std::move(help), std::move(paper),
+      [](const base::NoConfig&) { return std::make_unique<FamilyT>(); });
 }
 
 }  // namespace rqat::model
