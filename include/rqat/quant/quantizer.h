@@ -13,7 +13,7 @@ struct SearchOptions {
   std::string method = "minmax";  ///< minmax | mse (clip search)
   int64_t grid = 100;             ///< steps of the clip search
   double max_shrink = 0.8;        ///< largest reduction of the range tried (0.8: down to 20 %)
-  double power = 2.4;             ///< error |w_hat - w|^power
+  double power = 2.4;             ///< error |w_hat - w|^power; in (0, 4]
   at::Tensor importance;          ///< optional fp32 [K]: weights of the columns in the error
 };
 
@@ -21,6 +21,7 @@ class Quantizer {
  public:
   virtual ~Quantizer() = default;
   /// Group parameters for `weight` fp32 [N, K]. Zero is always representable: the range is extended to hold 0.
+  /// Throws ConfigError on an unknown method or a power outside (0, 4].
   virtual QuantParams search(const at::Tensor& weight, const QuantFormat& format, const SearchOptions& options) const = 0;
   /// Codes uint8 [N, K]; canonical rule of ops/quantize.h.
   virtual at::Tensor quantize(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format) const = 0;

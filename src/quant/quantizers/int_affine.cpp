@@ -1,6 +1,7 @@
 // Uniform integers with a zero point: w_hat = s * (q - z).
 #include <ATen/ATen.h>
 
+#include "clip_error.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/ops/quantize.h"
@@ -30,34 +31,24 @@ QuantParams params_of_range(const at::Tensor& low, const at::Tensor& high, const
   return {scale, at::round(-low / scale).clamp(0, max_code).to(at::kByte)};
 }
 
-/// Sum of importance * |w_hat - w|^power over each group, [N, G].
-at::Tensor clip_error(const at::Tensor& groups, const QuantParams& params, const QuantFormat& format, double power,
-                      const at::Tensor& importance) {
-  const at::Tensor scale = params.scale.unsqueeze(2), zero = params.zero_point.to(at::kFloat).unsqueeze(2);
-  const at::Tensor code = (at::round(groups / scale) + zero).clamp(0, static_cast<double>(format.max_code()));
-  at::Tensor error = (scale * (code - zero)).sub_(groups).abs_().pow_(power);
-  if (importance.defined()) error.mul_(importance);
-  return error.sum(2);
-}
-
 class IntAffine : public Quantizer {
  public:
   QuantParams search(const at::Tensor& weight, const QuantFormat& format, const SearchOptions& options) const override {
-    const at::Tensor groups = grouped(weight.to(at::kFloat), format.resolved_group(weight.size(1)));
+    const at::Tensor source = weight.to(at::kFloat);
+    const at::Tensor groups = grouped(source, format.resolved_group(weight.size(1)));
     const at::Tensor low = groups.amin(2).clamp_max(0), high = groups.amax(2).clamp_min(0);
     QuantParams best = params_of_range(low, high, format);
     if (options.method == "minmax") return best;
     if (options.method != "mse") throw base::ConfigError(base::cat("search: unknown method '", options.method, "' (minmax, mse)"));
-    at::Tensor importance;
-    if (options.importance.defined()) {
-      importance = grouped(options.importance.reshape({1, -1}).to(at::kFloat), format.resolved_group(weight.size(1)));
+    if (!(options.power > 0 && options.power <= 4)) {
+      throw base::ConfigError(base::cat("search: power ", options.power, " is outside (0, 4]"));
     }
-    at::Tensor best_error = clip_error(groups, best, format, options.power, importance);
+    at::Tensor best_error = clip_error(source, best, format, options.power, options.importance);
     const int64_t tries = static_cast<int64_t>(options.max_shrink * static_cast<double>(options.grid));
     for (int64_t i = 1; i < tries; ++i) {
       const double keep = 1.0 - static_cast<double>(i) / static_cast<double>(options.grid);
       const QuantParams candidate = params_of_range(low * keep, high * keep, format);
-      const at::Tensor error = clip_error(groups, candidate, format, options.power, importance);
+      const at::Tensor error = clip_error(source, candidate, format, options.power, options.importance);
       const at::Tensor better = error < best_error;
       best_error = at::where(better, error, best_error);
       best.scale = at::where(better, candidate.scale, best.scale);
