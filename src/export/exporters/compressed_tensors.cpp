@@ -1,0 +1,257 @@
+// compressed-tensors "pack-quantized" (github.com/vllm-project/compressed-tensors): codes in a dense bit stream along
+// the inputs, read by vLLM, transformers and llama.cpp's converter.
+//
+//   stored code = q + 2^(b-1) of the format's signed q, which is rqat's unsigned code; the zero point has the same
+//   offset, so (q - z) and with it the weight are the same in both.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "folder.h"
+#include "layers.h"
+#include "pack_quantized.h"
+#include "round_trip.h"
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/export/exporter.h"
+#include "rqat/io/json_file.h"
+#include "rqat/ops/quantize.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using nlohmann::json;
+using quant::FakeQuantLinear;
+
+// The release whose reader the files are tested with; its dense 3-bit stream is what this exporter writes.
+constexpr const char* kLayoutVersion = "0.20.0";
+constexpr int64_t kLongestContext = 32768;
+
+struct CompressedTensorsConfig : base::Config {
+  std::string target_engine = "vllm";
+  void fields(base::FieldVisitor& v) override {
+    v.choice("target_engine", target_engine, {"vllm", "transformers"},
+             "engine that the printed command and notes are for");
+  }
+};
+
+/// What config.json can tell apart.
+struct Scheme {
+  int64_t num_bits, group_size;  ///< group_size -1 = one scale per row
+  bool symmetric;
+  bool operator<(const Scheme& other) const {
+    return std::tie(num_bits, group_size, symmetric) < std::tie(other.num_bits, other.group_size, other.symmetric);
+  }
+};
+
+Scheme scheme_for(const FakeQuantLinear& layer) {
+  const quant::QuantFormat& format = layer.format();
+  const bool whole_row = format.group_size <= 0 || format.group_size > layer.spec().in_features;
+  return {format.num_bits, whole_row ? -1 : format.group_size, format.symmetric};
+}
+
+json scheme_json(const Scheme& scheme, const std::vector<std::string>& targets) {
+  const bool grouped = scheme.group_size > 0;
+  const json weights{{"num_bits", scheme.num_bits},
+                     {"type", "int"},
+                     {"symmetric", scheme.symmetric},
+                     {"strategy", grouped ? "group" : "channel"},
+                     {"group_size", grouped ? json(scheme.group_size) : json()},
+                     {"dynamic", false},
+                     {"actorder", nullptr},
+                     {"block_structure", nullptr},
+                     {"observer", "minmax"},
+                     {"observer_kwargs", json::object()}};
+  return {{"targets", targets},
+          {"weights", weights},
+          {"input_activations", nullptr},
+          {"output_activations", nullptr},
+          {"format", "pack-quantized"}};
+}
+
+json quantization_config(const Linears& linears) {
+  std::map<Scheme, std::vector<std::string>> layers;
+  std::vector<std::string> ignore{"lm_head"};
+  for (nn::LinearBase* linear : linears) {
+    if (const FakeQuantLinear* layer = as_quantized(linear)) {
+      layers[scheme_for(*layer)].push_back(layer->name());
+    } else {
+      ignore.push_back(linear->name());
+    }
+  }
+  json groups = json::object();
+  for (const auto& [scheme, names] : layers) {
+    const std::vector<std::string> targets = layers.size() == 1 ? std::vector<std::string>{"Linear"} : names;
+    groups[cat("group_", groups.size())] = scheme_json(scheme, targets);
+  }
+  return {{"quant_method", "compressed-tensors"},
+          {"format", "pack-quantized"},
+          {"quantization_status", "compressed"},
+          {"global_compression_ratio", nullptr},
+          {"kv_cache_scheme", nullptr},
+          {"ignore", ignore},
+          {"config_groups", groups},
+          {"version", kLayoutVersion}};
+}
+
+at::ScalarType scale_type(const FakeQuantLinear& layer) {
+  return layer.format().scale_dtype == "float16" ? at::kHalf : at::kBFloat16;
+}
+
+int64_t words(int64_t count, int64_t num_bits) { return (count * num_bits + 31) / 32; }
+
+/// Tensors to write: what they look like, and how each is made.
+struct Plan {
+  std::map<std::string, io::TensorInfo> layout;
+  std::map<std::string, std::function<at::Tensor()>> make;
+  int64_t add(const std::string& name, at::ScalarType dtype, std::vector<int64_t> shape,
+              std::function<at::Tensor()> maker) {
+    const int64_t bytes = c10::multiply_integers(shape) * static_cast<int64_t>(c10::elementSize(dtype));
+    layout[name] = {dtype, std::move(shape)};
+    make[name] = std::move(maker);
+    return bytes;
+  }
+  int64_t add(const std::string& name, const at::Tensor& tensor) {
+    return add(name, tensor.scalar_type(), tensor.sizes().vec(), [tensor] { return tensor; });
+  }
+};
+
+int64_t plan_layer(const FakeQuantLinear& layer, Plan& plan) {
+  const quant::QuantFormat& format = layer.format();
+  const int64_t rows = layer.spec().out_features, columns = layer.spec().in_features;
+  const int64_t bits = format.num_bits, groups = format.num_groups(columns);
+  const std::string& name = layer.name();
+  int64_t bytes = plan.add(name + ".weight_packed", at::kInt, {rows, words(columns, bits)},
+                           [&layer, bits] { return ops::pack_codes(layer.codes(), bits).to(at::kCPU); });
+  bytes += plan.add(name + ".weight_scale", scale_type(layer), {rows, groups},
+                    [&layer] { return layer.params().scale.to(scale_type(layer)).contiguous(); });
+  bytes += plan.add(name + ".weight_shape", at::tensor({rows, columns}, at::kLong));
+  if (format.symmetric) return bytes;
+  return bytes + plan.add(name + ".weight_zero_point", at::kInt, {words(rows, bits), groups}, [&layer, bits] {
+    return ops::pack_codes(layer.params().zero_point.t().contiguous(), bits).t().contiguous();
+  });
+}
+
+class CompressedTensors : public Exporter {
+ public:
+  explicit CompressedTensors(CompressedTensorsConfig config) : config_(std::move(config)) {}
+
+  std::vector<std::string> check(const Linears& linears) const override {
+    std::vector<std::string> faults = common_faults(linears);
+    std::map<int64_t, std::vector<std::string>> short_groups;  // group size -> layers it does not divide
+    for (nn::LinearBase* linear : linears) {
+      const FakeQuantLinear* layer = as_quantized(linear);
+      if (!layer) continue;
+      const int64_t bits = layer->format().num_bits;
+      if (bits < 2 || bits > 8)
+        faults.push_back(cat("layer ", layer->name(), " has ", bits, " bits; 2 to 8 can be written"));
+      const int64_t group = layer->format().resolved_group(layer->spec().in_features);
+      if (layer->spec().in_features % group != 0) {
+        short_groups[group].push_back(cat(layer->name(), " [", layer->spec().in_features, " inputs]"));
+      }
+    }
+    for (const auto& [group, names] : short_groups) {
+      faults.push_back(
+          cat("group_size ", group, " does not divide the inputs of ", names_text(names),
+              ": the last group is short, and engines do not read that; quantize again with a group_size that "
+              "divides them (or -1, one scale per row), or export as hf_dequantized"));
+    }
+    for (std::string& fault : fused_set_faults(linears)) faults.push_back(std::move(fault));
+    return faults;
+  }
+
+  ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
+    const Linears linears = model.linears();
+    raise_faults("compressed_tensors", check(linears));
+    check_layers(linears, source);
+    ExportReport report;
+    Plan plan;
+    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
+    for (nn::LinearBase* linear : linears) report.layers.push_back(plan_linear(linear, plan));
+    const auto edit_config = [&](json& config) {
+      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
+      config["quantization_config"] = quantization_config(linears);
+    };
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
+      io::write_safetensors_streamed(fresh / "model.safetensors", plan.layout,
+                                     [&](const std::string& name) { return plan.make.at(name)(); });
+    });
+    report.total_bytes = base::folder_bytes(folder);
+    describe_serving(model, folder, report);
+    return report;
+  }
+
+  RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
+                   const std::vector<std::vector<int64_t>>& probe) const override {
+    const fs::path file = folder / "config.json";
+    const json config = io::read_json(file);
+    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
+      return read_pack_quantized(stored, scheme_of(config, layer.name(), file), layer.name());
+    });
+  }
+
+ private:
+  static ExportReport::Layer plan_linear(nn::LinearBase* linear, Plan& plan) {
+    if (const FakeQuantLinear* layer = as_quantized(linear)) {
+      return {layer->name(), layer->format().text(), "pack-quantized", plan_layer(*layer, plan)};
+    }
+    return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
+  }
+
+  /// The compute dtype that keeps the scales exact: an engine that computes in bfloat16 rounds float16 scales.
+  static std::string serve_dtype(const Linears& linears) {
+    for (nn::LinearBase* linear : linears) {
+      const FakeQuantLinear* layer = as_quantized(linear);
+      if (layer && scale_type(*layer) == at::kHalf) return "float16";
+    }
+    return "bfloat16";
+  }
+
+  void describe_serving(model::CausalLM& model, const fs::path& folder, ExportReport& report) const {
+    const std::string dtype = serve_dtype(model.linears());
+    report.notes.push_back(cat("compute in ", dtype, ": other dtypes round the stored scales"));
+    std::set<int64_t> bits;
+    for (nn::LinearBase* linear : model.linears()) {
+      if (const FakeQuantLinear* layer = as_quantized(linear)) bits.insert(layer->format().num_bits);
+    }
+    const bool old_kernels = std::all_of(bits.begin(), bits.end(), [](int64_t b) { return b == 4 || b == 8; });
+    const bool old_packing =
+        std::all_of(bits.begin(), bits.end(), [](int64_t b) { return b == 2 || b == 4 || b == 8; });
+    if (!old_packing)
+      report.notes.push_back(
+          cat("3 bits are packed densely: readers from before June 2026 misread them; "
+              "compressed-tensors ",
+              kLayoutVersion, " reads them"));
+    if (config_.target_engine == "transformers") {
+      report.serve_command =
+          cat("python -c \"import torch, sys; from transformers import AutoModelForCausalLM; "
+              "AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.",
+              dtype, ")\" ", shell_word(folder));
+      return;
+    }
+    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", dtype, " --max-model-len ",
+                               std::min(model.config().max_position_embeddings, kLongestContext));
+    if (!old_kernels)
+      report.notes.push_back(
+          "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU "
+          "of the Turing generation or later");
+  }
+
+  CompressedTensorsConfig config_;
+};
+
+}  // namespace
+
+base::Entry<Exporter> compressed_tensors_entry() {
+  return base::make_entry<base::Entry<Exporter>, CompressedTensorsConfig>(
+      "compressed_tensors", "packed codes for vLLM and transformers (compressed-tensors, pack-quantized)", "",
+      [](const CompressedTensorsConfig& config) { return std::make_unique<CompressedTensors>(config); });
+}
+
+}  // namespace rqat::exporting

@@ -1,0 +1,112 @@
+// The quantised weights as plain Hugging Face weights: any reader gets the trained model, at full size.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "folder.h"
+#include "layers.h"
+#include "round_trip.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/export/exporter.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using quant::FakeQuantLinear;
+
+constexpr int64_t kLongestContext = 32768;
+
+struct HfDequantizedConfig : base::Config {
+  std::string dtype = "float32";
+  void fields(base::FieldVisitor& v) override {
+    v.choice("dtype", dtype, {"float32", "bfloat16"}, "float32 holds the weights exactly; bfloat16 rounds them");
+  }
+};
+
+at::Tensor dequantized(nn::LinearBase* linear, at::ScalarType dtype) {
+  const FakeQuantLinear* layer = as_quantized(linear);
+  if (!layer) return linear->dense_weight().to(dtype);
+  return layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), dtype);
+}
+
+/// The codes that the stored weight stands for on the layer's grid: rint(w / s) + z, in plain tensor arithmetic and
+/// without a clamp, so that a weight off the grid shows.
+StoredLayer read_dequantized(const FakeQuantLinear& layer, const io::TensorSource& source) {
+  StoredLayer stored;
+  stored.weight = source.read(layer.name() + ".weight").to(layer.params().scale.device(), at::kFloat);
+  const quant::QuantParams params = layer.params();
+  const int64_t columns = stored.weight.size(-1), group = layer.format().resolved_group(columns);
+  const at::Tensor column_group = at::arange(columns, params.scale.options().dtype(at::kLong)).floor_divide(group);
+  const at::Tensor scale = params.scale.index_select(1, column_group);
+  const at::Tensor zero_point = params.zero_point.to(at::kInt).index_select(1, column_group);
+  stored.codes = at::round(stored.weight / scale).to(at::kInt) + zero_point;
+  return stored;
+}
+
+class HfDequantized : public Exporter {
+ public:
+  explicit HfDequantized(const HfDequantizedConfig& config) : dtype_name_(config.dtype) {}
+
+  std::vector<std::string> check(const Linears& linears) const override { return common_faults(linears); }
+
+  ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
+    const Linears linears = model.linears();
+    raise_faults("hf_dequantized", check(linears));
+    check_layers(linears, source);
+    ExportReport report;
+    io::TensorMap others = other_tensors(model);
+    std::map<std::string, nn::LinearBase*> by_name;
+    std::map<std::string, io::TensorInfo> layout;
+    for (const auto& [name, tensor] : others) layout[name] = {dtype(), tensor.sizes().vec()};
+    for (nn::LinearBase* linear : linears) {
+      const std::string name = linear->name() + ".weight";
+      const nn::LinearSpec& spec = linear->spec();
+      by_name[name] = linear;
+      layout[name] = {dtype(), {spec.out_features, spec.in_features}};
+      const FakeQuantLinear* layer = as_quantized(linear);
+      report.layers.push_back({spec.name, layer ? layer->format().text() : "float", layer ? dtype_name_ : "float",
+                               spec.out_features * spec.in_features * static_cast<int64_t>(c10::elementSize(dtype()))});
+    }
+    const auto make = [&](const std::string& name) {
+      const auto linear = by_name.find(name);
+      return linear == by_name.end() ? others.at(name).to(dtype()) : dequantized(linear->second, dtype());
+    };
+    const auto edit_config = [&](nlohmann::json& config) {
+      set_dtype(config, dtype_name_);
+      config.erase("quantization_config");
+    };
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
+      io::write_safetensors_streamed(fresh / "model.safetensors", layout, make);
+    });
+    report.total_bytes = base::folder_bytes(folder);
+    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", dtype_name_, " --max-model-len ",
+                               std::min(model.config().max_position_embeddings, kLongestContext));
+    report.notes.emplace_back("plain weights at full size: for tools that read no packed format");
+    return report;
+  }
+
+  RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
+                   const std::vector<std::vector<int64_t>>& probe) const override {
+    return compare_folder(model, folder, probe, read_dequantized);
+  }
+
+ private:
+  at::ScalarType dtype() const { return dtype_name_ == "float32" ? at::kFloat : at::kBFloat16; }
+
+  std::string dtype_name_;
+};
+
+}  // namespace
+
+base::Entry<Exporter> hf_dequantized_entry() {
+  return base::make_entry<base::Entry<Exporter>, HfDequantizedConfig>(
+      "hf_dequantized", "plain Hugging Face weights with the quantized values, exact in float32", "",
+      [](const HfDequantizedConfig& config) { return std::make_unique<HfDequantized>(config); });
+}
+
+}  // namespace rqat::exporting

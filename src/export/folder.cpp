@@ -1,0 +1,76 @@
+#include "folder.h"
+
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/json_file.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+
+constexpr const char* kCopied[] = {"generation_config.json",
+                                   "tokenizer.json",
+                                   "tokenizer_config.json",
+                                   "tokenizer.model",
+                                   "special_tokens_map.json",
+                                   "added_tokens.json",
+                                   "vocab.json",
+                                   "merges.txt",
+                                   "chat_template.jinja",
+                                   "chat_template.json"};
+
+/// The folder is replaced as a whole, so nothing else may be lost with it.
+void check_target(const fs::path& source, const fs::path& folder) {
+  const fs::path from = fs::weakly_canonical(source), to = fs::weakly_canonical(folder);
+  const auto [end, ignored] = std::mismatch(to.begin(), to.end(), from.begin(), from.end());
+  if (end == to.end()) {
+    throw base::IoError(cat(folder.string(), ": the export would replace the folder that holds its source ",
+                            source.string(), "; name another output folder"));
+  }
+  if (fs::is_directory(folder) && !fs::is_empty(folder) && !fs::exists(folder / "config.json")) {
+    throw base::IoError(cat(folder.string(),
+                            ": the folder is not empty and holds no model (no config.json), so it is not "
+                            "replaced; name a new folder, or empty this one"));
+  }
+}
+
+}  // namespace
+
+void write_model_folder(const fs::path& source, const fs::path& folder,
+                        const std::function<void(nlohmann::json&)>& edit_config,
+                        const std::function<void(const fs::path&)>& write_weights) {
+  check_target(source, folder);
+  nlohmann::json config = io::read_json(source / "config.json");
+  edit_config(config);
+  base::write_folder(folder, [&](const fs::path& fresh) {
+    io::write_json(fresh / "config.json", config);
+    for (const char* name : kCopied) {
+      if (fs::exists(source / name)) base::write_file(fresh / name, base::read_file(source / name));
+    }
+    write_weights(fresh);
+  });
+}
+
+void set_dtype(nlohmann::json& config, const std::string& dtype) {
+  config["torch_dtype"] = dtype;
+  if (config.contains("dtype")) config["dtype"] = dtype;
+}
+
+std::string shell_word(const fs::path& path) {
+  const std::string text = path.string();
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("/._-+:@,=").find(c) != std::string::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
+  return cat("'", base::replace_all(text, "'", "'\\''"), "'");
+}
+
+}  // namespace rqat::exporting

@@ -1,0 +1,131 @@
+#include "layers.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <set>
+
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/quant/state.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+using base::cat;
+
+constexpr size_t kNamesShown = 5;
+constexpr const char* kFormatsFile = "rqat_quant.json";
+
+const std::vector<std::set<std::string>>& fused_sets() {
+  static const std::vector<std::set<std::string>> sets{{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}};
+  return sets;
+}
+
+std::string format_text(nn::LinearBase* linear) {
+  const quant::FakeQuantLinear* layer = as_quantized(linear);
+  return layer ? layer->format().text() : "float";
+}
+
+bool same_format(nn::LinearBase* first, nn::LinearBase* second) {
+  const quant::FakeQuantLinear *a = as_quantized(first), *b = as_quantized(second);
+  return a && b ? a->format() == b->format() : a == b;
+}
+
+void check_parameters(const quant::FakeQuantLinear& layer) {
+  if (!layer.scale_master().defined()) {
+    throw base::DataError(cat("layer ", layer.name(), " (", layer.format().text(),
+                              ") has no quantization parameters yet; load "
+                              "a quantized folder, or run a quantize stage, before the export"));
+  }
+  if (!layer.format().symmetric) return;
+  const int64_t middle = int64_t{1} << (layer.format().num_bits - 1);
+  const int64_t wrong = at::ne(layer.params().zero_point, middle).sum().item<int64_t>();
+  if (wrong > 0) {
+    throw base::DataError(cat("layer ", layer.name(), " (", layer.format().text(), ") has ", wrong,
+                              " zero points other than ", middle,
+                              ", but a symmetric format stores none; make the format asymmetric"));
+  }
+}
+
+}  // namespace
+
+quant::FakeQuantLinear* as_quantized(nn::LinearBase* linear) { return dynamic_cast<quant::FakeQuantLinear*>(linear); }
+
+std::string names_text(const std::vector<std::string>& names) {
+  const size_t shown = std::min(names.size(), kNamesShown);
+  const std::string text = base::join({names.begin(), names.begin() + static_cast<int64_t>(shown)}, ", ");
+  return names.size() > shown ? cat(text, " (and ", names.size() - shown, " more)") : text;
+}
+
+std::vector<std::string> common_faults(const Linears& linears) {
+  std::vector<std::string> faults;
+  bool any = false;
+  for (nn::LinearBase* linear : linears) {
+    const quant::FakeQuantLinear* layer = as_quantized(linear);
+    any = any || layer;
+    if (layer && layer->format().quantizer != "int_affine") {
+      faults.push_back(cat("layer ", layer->name(), " uses the number system '", layer->format().quantizer,
+                           "'; only int_affine can be written"));
+    }
+  }
+  if (!any) {
+    faults.push_back(cat("none of the ", linears.size(),
+                         " linear layers is quantized: run a quantize stage first, or serve the "
+                         "folder as it is"));
+  }
+  return faults;
+}
+
+std::vector<std::string> fused_set_faults(const Linears& linears) {
+  std::vector<std::string> faults;
+  std::map<std::string, nn::LinearBase*> first;  // fused set -> its first layer
+  for (nn::LinearBase* linear : linears) {
+    const size_t dot = linear->name().rfind('.');
+    const std::string last = linear->name().substr(dot + 1);
+    for (size_t i = 0; i < fused_sets().size(); ++i) {
+      if (fused_sets()[i].count(last) == 0) continue;
+      const auto [place, fresh] = first.try_emplace(cat(linear->name().substr(0, dot), "#", i), linear);
+      if (fresh || same_format(place->second, linear)) continue;
+      faults.push_back(cat(place->second->name(), " is ", format_text(place->second), " but ", linear->name(), " is ",
+                           format_text(linear), ": engines fuse them, give them one format"));
+    }
+  }
+  return faults;
+}
+
+void raise_faults(const std::string& exporter, const std::vector<std::string>& faults) {
+  if (faults.empty()) return;
+  throw base::ConfigError(cat("the model cannot be exported as ", exporter, ":\n  ", base::join(faults, "\n  ")));
+}
+
+void check_layers(const Linears& linears, const std::filesystem::path& source) {
+  std::map<std::string, quant::QuantFormat> promised;
+  const std::filesystem::path file = source / kFormatsFile;
+  if (std::filesystem::exists(file)) promised = quant::read_formats(base::read_file(file), file.string());
+  for (nn::LinearBase* linear : linears) {
+    if (const quant::FakeQuantLinear* layer = as_quantized(linear)) {
+      check_parameters(*layer);
+    } else if (const auto found = promised.find(linear->name()); found != promised.end()) {
+      throw base::DataError(cat("layer ", linear->name(), " is float, but ", file.string(), " says ",
+                                found->second.text(), "; load the model from that folder"));
+    }
+  }
+}
+
+io::TensorMap other_tensors(model::CausalLM& model) {
+  io::TensorMap tensors;
+  for (nn::Parameter* parameter : model.parameters()) {
+    const bool own = parameter->role == nn::Role::kEmbedding || parameter->role == nn::Role::kNorm ||
+                     parameter->role == nn::Role::kHead;
+    if (own) tensors[parameter->name] = parameter->compute;
+  }
+  for (nn::LinearBase* linear : model.linears()) {
+    if (linear->bias().defined()) tensors[linear->name() + ".bias"] = linear->bias();
+  }
+  return tensors;
+}
+
+}  // namespace rqat::exporting

@@ -1,0 +1,135 @@
+#include "pack_quantized.h"
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+using base::cat;
+using nlohmann::json;
+
+bool target_matches(const std::string& target, const std::string& name) {
+  if (base::starts_with(target, "re:")) {
+    return std::regex_search(name, std::regex(target.substr(3)), std::regex_constants::match_continuous);
+  }
+  return target == "Linear" || target == name;
+}
+
+bool any_matches(const json& targets, const std::string& name) {
+  for (const json& target : targets) {
+    if (target_matches(target.get<std::string>(), name)) return true;
+  }
+  return false;
+}
+
+PackedScheme scheme_of_group(const json& weights) {
+  PackedScheme scheme;
+  scheme.num_bits = weights.at("num_bits").get<int64_t>();
+  scheme.symmetric = weights.at("symmetric").get<bool>();
+  const std::string strategy = weights.at("strategy").get<std::string>();
+  if (strategy == "group") scheme.group_size = weights.at("group_size").get<int64_t>();
+  const bool known = (strategy == "group" && scheme.group_size > 0) || strategy == "channel";
+  if (!known || weights.at("type") != "int" || scheme.num_bits < 1 || scheme.num_bits > 8) {
+    throw base::IoError(cat("unsupported weights ", weights.dump()));
+  }
+  return scheme;
+}
+
+at::Tensor read_as(const io::TensorSource& source, const std::string& name,
+                   std::initializer_list<at::ScalarType> dtypes) {
+  const at::ScalarType stored = source.info(name).dtype;
+  if (std::find(dtypes.begin(), dtypes.end(), stored) == dtypes.end()) {
+    throw base::IoError(cat(source.path().string(), ": tensor '", name, "' is ", c10::toString(stored), ", expected ",
+                            c10::toString(*dtypes.begin())));
+  }
+  return source.read(name);
+}
+
+[[noreturn]] void fail_shape(const std::string& what, at::IntArrayRef got, const std::string& expected) {
+  throw base::IoError(cat("tensor '", what, "' is ", got, ", expected ", expected));
+}
+
+}  // namespace
+
+PackedScheme scheme_of(const json& config, const std::string& name, const std::filesystem::path& file) {
+  try {
+    const json& quantization = config.at("quantization_config");
+    if (quantization.at("quant_method") != "compressed-tensors" || quantization.at("format") != "pack-quantized") {
+      throw base::IoError(cat("quantization_config is ", quantization.at("quant_method").dump(), " in format ",
+                              quantization.at("format").dump(), ", expected compressed-tensors, pack-quantized"));
+    }
+    if (!any_matches(quantization.at("ignore"), name)) {
+      for (const json& group : quantization.at("config_groups")) {
+        if (any_matches(group.at("targets"), name)) return scheme_of_group(group.at("weights"));
+      }
+    }
+    throw base::IoError(cat("no group of quantization_config is for layer ", name));
+  } catch (const json::exception& error) {
+    throw base::IoError(cat(file.string(), ": quantization_config: ", error.what()));
+  } catch (const base::IoError& error) {
+    throw base::IoError(cat(file.string(), ": ", error.what()));
+  }
+}
+
+at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t columns, const std::string& what) {
+  const int64_t per_row = (columns * num_bits + 31) / 32;
+  if (words.dim() != 2 || words.size(1) != per_row) fail_shape(what, words.sizes(), cat("[rows, ", per_row, "]"));
+  const at::Tensor stream = words.contiguous();
+  const int64_t rows = stream.size(0);
+  at::Tensor codes = at::zeros({rows, columns}, at::kInt);
+  const auto* word = reinterpret_cast<const uint32_t*>(stream.const_data_ptr<int32_t>());
+  auto* code = codes.mutable_data_ptr<int32_t>();
+  for (int64_t row = 0; row < rows; ++row, word += per_row, code += columns) {
+    for (int64_t column = 0; column < columns; ++column) {
+      for (int64_t bit = 0; bit < num_bits; ++bit) {
+        const int64_t place = column * num_bits + bit;
+        const uint32_t value = word[place / 32] >> (place % 32) & 1U;
+        code[column] |= static_cast<int32_t>(value << bit);
+      }
+    }
+  }
+  return codes;
+}
+
+StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedScheme& scheme, const std::string& name) {
+  const std::string where = cat(source.path().string(), ": ", name);
+  const at::Tensor shape = read_as(source, name + ".weight_shape", {at::kLong});
+  if (shape.numel() != 2) fail_shape(where + ".weight_shape", shape.sizes(), "[2]");
+  const int64_t rows = shape[0].item<int64_t>(), columns = shape[1].item<int64_t>();
+  const int64_t group = scheme.group_size > 0 ? scheme.group_size : columns;
+  if (rows <= 0 || columns <= 0 || columns % group != 0) {
+    throw base::IoError(cat(where, ".weight_shape says [", rows, ", ", columns, "], not groups of ", group));
+  }
+
+  StoredLayer layer;
+  const at::Tensor words = read_as(source, name + ".weight_packed", {at::kInt});
+  layer.codes = unpack_bits(words, scheme.num_bits, columns, where + ".weight_packed");
+  if (layer.codes.size(0) != rows) fail_shape(where + ".weight_packed", words.sizes(), cat("[", rows, ", words]"));
+  layer.scale = read_as(source, name + ".weight_scale", {at::kHalf, at::kBFloat16, at::kFloat}).to(at::kFloat);
+  const std::vector<int64_t> grid{rows, columns / group};
+  if (layer.scale.sizes() != at::IntArrayRef(grid))
+    fail_shape(where + ".weight_scale", layer.scale.sizes(), cat(grid[0], " x ", grid[1]));
+  if (scheme.symmetric) {
+    layer.zero_point = at::full(grid, int64_t{1} << (scheme.num_bits - 1), at::kInt);
+  } else {
+    const std::string key = name + ".weight_zero_point";
+    layer.zero_point =
+        unpack_bits(read_as(source, key, {at::kInt}).t(), scheme.num_bits, rows, where + ".weight_zero_point")
+            .t()
+            .contiguous();
+    if (layer.zero_point.sizes() != at::IntArrayRef(grid))
+      fail_shape(where + ".weight_zero_point", layer.zero_point.sizes(), cat(grid[0], " x ", grid[1]));
+  }
+  const at::Tensor steps = layer.codes.view({rows, grid[1], group}) - layer.zero_point.unsqueeze(2);
+  layer.weight = (steps.to(at::kFloat) * layer.scale.unsqueeze(2)).view({rows, columns});
+  return layer;
+}
+
+}  // namespace rqat::exporting

@@ -1,0 +1,148 @@
+#include "round_trip.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <nlohmann/json.hpp>
+
+#include "layers.h"
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/json_file.h"
+#include "rqat/nn/batch.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+
+/// Weights of a linear in fp32, asked for one at a time.
+using WeightOf = std::function<at::Tensor(nn::LinearBase*)>;
+using TensorOf = std::function<at::Tensor(const std::string&)>;
+
+/// config.json of an export names its quantisation, which the model's reader refuses: read without that field.
+model::ModelConfig read_exported_config(const fs::path& folder) {
+  static std::atomic<int> count{0};
+  const fs::path copy = fs::temp_directory_path() / cat("rqat_export_config_", ::getpid(), "_", count++);
+  struct Remover {
+    const fs::path& path;
+    ~Remover() {
+      std::error_code ignored;
+      fs::remove_all(path, ignored);
+    }
+  };
+  nlohmann::json config = io::read_json(folder / "config.json");
+  config.erase("quantization_config");
+  const Remover remover{copy};
+  fs::create_directories(copy);
+  io::write_json(copy / "config.json", config);
+  return model::read_model_config(copy);
+}
+
+at::Tensor checked(const at::Tensor& tensor, at::IntArrayRef shape, const std::string& name, const fs::path& place) {
+  if (tensor.sizes() != shape) {
+    throw base::IoError(cat(place.string(), ": tensor '", name, "' is ", tensor.sizes(), ", expected ", shape));
+  }
+  if (!at::isfinite(tensor).all().item<bool>()) {
+    throw base::DataError(cat(place.string(), ": tensor '", name, "' holds NaN or Inf"));
+  }
+  return tensor;
+}
+
+/// A float32 model of this structure, filled by name, and its logits.
+at::Tensor reference_logits(model::CausalLM& like, const model::ModelConfig& config, const fs::path& place,
+                            const WeightOf& weight_of, const TensorOf& tensor_of,
+                            const std::vector<std::vector<int64_t>>& probe) {
+  const at::NoGradGuard no_grad;
+  nn::FloatLayerFactory factory;
+  model::CausalLM plain(config, factory, at::kFloat, like.device());
+  const io::TensorMap others = other_tensors(like);
+  const auto read = [&](const std::string& name) {
+    return checked(tensor_of(name).to(like.device(), at::kFloat).contiguous(), others.at(name).sizes(), name, place);
+  };
+  for (nn::Parameter* parameter : plain.parameters()) {
+    if (others.count(parameter->name)) parameter->compute = read(parameter->name);
+  }
+  const Linears from = like.linears(), to = plain.linears();
+  for (size_t i = 0; i < to.size(); ++i) {
+    const nn::LinearSpec& spec = to[i]->spec();
+    const at::Tensor weight = weight_of(from[i]).to(like.device(), at::kFloat).contiguous();
+    to[i]->load(checked(weight, {spec.out_features, spec.in_features}, spec.name + ".weight", place),
+                spec.bias ? read(spec.name + ".bias") : at::Tensor());
+  }
+  return plain.logits(plain.hidden(nn::make_token_batch(probe).to(like.device())));
+}
+
+int64_t count_different(const at::Tensor& stored, const at::Tensor& expected, const std::string& what,
+                        const fs::path& folder) {
+  if (stored.sizes() != expected.sizes()) {
+    throw base::IoError(cat(folder.string(), ": ", what, " is ", stored.sizes(), ", expected ", expected.sizes()));
+  }
+  return at::ne(stored.to(expected.device()), expected).sum().item<int64_t>();
+}
+
+void compare_layer(const quant::FakeQuantLinear& layer, const StoredLayer& stored, const fs::path& folder,
+                   RoundTrip& result) {
+  const at::Tensor codes = layer.codes().to(at::kInt);
+  result.codes_compared += codes.numel();
+  result.codes_different += count_different(stored.codes, codes, layer.name() + ": codes", folder);
+  if (!stored.scale.defined()) return;
+  const quant::QuantParams params = layer.params();
+  result.parameters_compared += 2 * params.scale.numel();
+  result.parameters_different += count_different(stored.scale, params.scale, layer.name() + ": scale", folder);
+  result.parameters_different +=
+      count_different(stored.zero_point, params.zero_point.to(at::kInt), layer.name() + ": zero point", folder);
+}
+
+}  // namespace
+
+bool RoundTrip::passed(double tolerance) const {
+  return codes_equal && parameters_different == 0 && max_logit_difference <= tolerance;
+}
+
+std::string RoundTrip::text() const {
+  std::string text = codes_equal ? cat("all ", codes_compared, " codes equal")
+                                 : cat(codes_different, " of ", codes_compared, " codes DIFFER");
+  if (parameters_different > 0) {
+    text += cat(", ", parameters_different, " of ", parameters_compared, " scales and zero points DIFFER");
+  } else if (parameters_compared > 0) {
+    text += cat(", ", parameters_compared, " scales and zero points equal");
+  }
+  return cat(text, ", largest logit difference ", base::format_double(max_logit_difference),
+             " of the largest logit (fp32)");
+}
+
+RoundTrip compare_folder(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
+                         const LayerReader& read_layer) {
+  const io::TensorSource source(folder);
+  RoundTrip result;
+  const auto trained_weight = [&](nn::LinearBase* linear) {
+    const quant::FakeQuantLinear* layer = as_quantized(linear);
+    if (!layer) return linear->dense_weight();
+    return layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), at::kFloat);
+  };
+  const auto stored_weight = [&](nn::LinearBase* linear) {
+    const quant::FakeQuantLinear* layer = as_quantized(linear);
+    if (!layer) return source.read(linear->name() + ".weight");
+    const StoredLayer stored = read_layer(*layer, source);
+    compare_layer(*layer, stored, folder, result);
+    return stored.weight;
+  };
+  const io::TensorMap others = other_tensors(model);
+  const at::Tensor expected = reference_logits(
+      model, model.config(), "model in memory", trained_weight,
+      [&](const std::string& name) { return others.at(name); }, probe);
+  const at::Tensor got = reference_logits(
+      model, read_exported_config(folder), folder, stored_weight,
+      [&](const std::string& name) { return source.read(name); }, probe);
+  result.codes_equal = result.codes_different == 0;
+  const double largest = expected.abs().max().item<double>();
+  result.max_logit_difference = (got - expected).abs().max().item<double>() / (largest > 0 ? largest : 1);
+  return result;
+}
+
+}  // namespace rqat::exporting
