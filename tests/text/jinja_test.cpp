@@ -139,9 +139,16 @@ TEST(Jinja, FailuresAtRunTimeAreDataErrors) {
                              "{{ range(1000000) }}", "{{ range('a') }}", "{{ range() }}", "{{ range(1, 2, 0) }}", "{{ x + 1 }}", "{{ -'a' }}", "{{ [1][::0] }}",
                              "{{ {1: 2} }}", "{{ x | tojson }}", "{{ 1 | tojson(sort_keys=true) }}", "{{ 'a'.split('') }}", "{{ [1] | map('nosuch') }}",
                              "{{ [1] | select('nosuch') }}", "{{ 'a'.replace('', 'b') }}", "{{ (1)(2) }}", "{{ x.y() }}", "{{ 1.items() }}",
-                             "{{ 9007199254740993 * 9007199254740993 }}", "{{ 'a' - 'b' }}", "{{ 1 | items }}", "{{ 1[0:1] }}", "{{ [1]['a':] }}"}) {
+                             "{{ 9007199254740993 * 9007199254740993 }}", "{{ 'a' - 'b' }}", "{{ 1 | items }}", "{{ 99999999999999999999.5 | int }}", "{{ 1[0:1] }}", "{{ [1]['a':] }}"}) {
     EXPECT_THROW(render(source), base::DataError) << source;
   }
+}
+
+TEST(Jinja, ValuesNeitherNestWithoutBoundNorPrintThemselves) {
+  for (const char* item : {"[ns.x]", "{'a': ns.x}", "dict(a=ns.x)"}) {
+    EXPECT_THROW(render(base::cat("{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = ", item, " %}{% endfor %}")), base::DataError) << item;
+  }
+  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.a = [ns] %}{{ ns }}{{ ns == ns }}{{ ns.a }}"), "<namespace>True[<namespace>]");
 }
 
 TEST(Jinja, RunawayTemplatesStop) {

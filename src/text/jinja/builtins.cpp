@@ -1,6 +1,7 @@
 #include "text/jinja/builtins.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "rqat/base/error.h"
@@ -180,7 +181,8 @@ Value first_or_last(const Value& value, bool first) {
 }
 
 Value to_integer(const Value& value, const Arguments& arguments) {
-  if (value.is_number()) return Value(static_cast<int64_t>(value.number()));
+  if (value.is<double>() && !(std::abs(value.number()) < 9.0e15)) wrong_type("int needs a number below 9e15", value);
+  if (value.is_number()) return Value(value.is<double>() ? static_cast<int64_t>(value.number()) : value.integer());
   if (value.is_string()) {
     const std::string text = base::trim(value.string());
     const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;

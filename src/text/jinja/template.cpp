@@ -10,9 +10,10 @@
 namespace rqat::text::jinja {
 namespace {
 
-constexpr int64_t kMostSteps = 10'000'000;
+constexpr int64_t kMostSteps = 3'000'000;
 constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr int kDeepestCall = 50;
+constexpr int kMostNested = 5000;  // bounds the depth of values, which are printed and destroyed by recursion
 constexpr int64_t kLongestList = 100'000;
 
 enum class Flow { kNormal, kBreak, kContinue };
@@ -170,7 +171,7 @@ class Renderer {
         return find(e.name);
       case ExpressionKind::kList: {
         List items;
-        for (const ExpressionPtr& item : e.arguments) items.push_back(evaluate(*item));
+        for (const ExpressionPtr& item : e.arguments) items.push_back(nested(evaluate(*item), e.line));
         return Value(std::move(items));
       }
       case ExpressionKind::kMap: {
@@ -178,7 +179,7 @@ class Renderer {
         for (size_t i = 0; i + 1 < e.arguments.size(); i += 2) {
           const Value key = evaluate(*e.arguments[i]);
           if (!key.is_string()) fail(e.line, base::cat("keys of a mapping must be strings, got ", key.repr()));
-          map.set(key.string(), evaluate(*e.arguments[i + 1]));
+          map.set(key.string(), nested(evaluate(*e.arguments[i + 1]), e.line));
         }
         return Value(std::move(map));
       }
@@ -202,6 +203,13 @@ class Renderer {
         return evaluate(*e.arguments[1]).truthy() ? evaluate(*e.arguments[0]) : optional(e.arguments[2]);
     }
     return Value();
+  }
+
+  // Passes on a value that becomes part of another one.
+  Value nested(Value value, int line) {
+    const bool compound = value.is_list() || value.is_map();
+    if (compound && ++nested_ > kMostNested) fail(line, base::cat("more than ", kMostNested, " lists and mappings inside others"));
+    return value;
   }
 
   Value optional(const ExpressionPtr& e) { return e ? evaluate(*e) : Value(); }
@@ -231,7 +239,7 @@ class Renderer {
     if (name == "raise_exception") fail(line, arguments.get(0, "message").text());
     if (name == "namespace" || name == "dict") {
       Map map;
-      for (const auto& [key, value] : arguments.named) map.set(key, value);
+      for (const auto& [key, value] : arguments.named) map.set(key, nested(value, line));
       map.is_namespace = name == "namespace";
       return Value(std::move(map));
     }
@@ -357,6 +365,7 @@ class Renderer {
   std::vector<Map> scopes_;  ///< variables, top of the template, then loops and blocks
   int64_t steps_ = 0;
   int call_depth_ = 0;
+  int nested_ = 0;
 };
 
 }  // namespace

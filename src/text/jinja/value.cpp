@@ -111,6 +111,7 @@ std::string Value::repr() const {
     for (const Value& item : list()) out += (out.empty() ? "" : ", ") + item.repr();
     return '[' + out + ']';
   }
+  if (is_map() && map().is_namespace) return "<namespace>";  // it may contain itself
   if (is_map()) {
     for (const auto& [key, item] : map().items) out += (out.empty() ? "" : ", ") + python_string(key) + ": " + item.repr();
     return '{' + out + '}';
@@ -122,7 +123,7 @@ std::string Value::json(int indent, int depth) const {
   if (is_string()) return json_string(string());
   if (is_bool()) return integer() ? "true" : "false";
   if (is_none()) return "null";
-  if (!is_list() && !is_map()) return repr();
+  if ((!is_list() && !is_map()) || (is_map() && map().is_namespace)) return repr();
   const std::string separator = indent < 0 ? ", " : ",\n" + std::string(static_cast<size_t>(indent * (depth + 1)), ' ');
   std::string out;
   const auto add = [&](const std::string& item) { out += (out.empty() ? "" : separator) + item; };
@@ -149,6 +150,7 @@ bool equal(const Value& a, const Value& b) {
     return true;
   }
   if (a.is_map() && b.is_map()) {
+    if (a.map().is_namespace || b.map().is_namespace) return &a.map() == &b.map();
     if (a.map().items.size() != b.map().items.size()) return false;
     for (const auto& [key, value] : a.map().items) {
       const Value* other = b.map().find(key);
