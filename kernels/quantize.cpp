@@ -17,7 +17,9 @@ namespace {
 
 constexpr int64_t kElementsPerTask = 32768;
 
-int64_t rows_per_task(int64_t columns) { return std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(columns, 1)); }
+int64_t rows_per_task(int64_t columns) {
+  return std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(columns, 1));
+}
 
 void check_num_bits(const char* op, int64_t num_bits) {
   TORCH_CHECK_VALUE(num_bits >= 1 && num_bits <= 8, "[", op, "] expected num_bits in 1..8, got ", num_bits);

@@ -1,4 +1,4 @@
-// Vector forms of the quantiser: one body, compiled for AVX2 and for AVX-512 and vectorised by the compiler. Every
+// Vector forms of the quantizer: one body, compiled for AVX2 and for AVX-512 and vectorised by the compiler. Every
 // operation in it is exactly rounded by itself, so the results are those of the plain reference.
 #include "cpu/fake_quant.h"
 

@@ -1,5 +1,6 @@
-// Row kernels of the integer quantiser, one set for each instruction level. All sets give the same bits: the rule has no
-// contraction and no reciprocal, and sums over a group go to 16 partial sums (element j to sum j % 16) in every set.
+// Row kernels of the integer quantizer, one set for each instruction level. All sets give the same bits: the rule has
+// no contraction and no reciprocal, and sums over a group go to 16 partial sums (element j to sum j % 16) in every
+// set.
 #pragma once
 
 #include <ATen/core/ScalarType.h>
@@ -39,8 +40,8 @@ struct FakeQuantKernels {
 const FakeQuantKernels& fake_quant_kernels(CpuKernels level);
 const FakeQuantKernels& reference_fake_quant_kernels();
 
-/// Codes of one row to and from a little-endian bit stream of `num_bits` a code. `pack_row` returns the bits in use over
-/// all codes, so that the caller can refuse codes that are too large.
+/// Codes of one row to and from a little-endian bit stream of `num_bits` a code. `pack_row` returns the bits in use
+/// over all codes, so that the caller can refuse codes that are too large.
 uint8_t pack_row(const uint8_t* codes, int64_t columns, int64_t num_bits, uint32_t* words);
 void unpack_row(const uint32_t* words, int64_t columns, int64_t num_bits, uint8_t* codes);
 

@@ -1,4 +1,4 @@
-// The plain form of the quantiser: the oracle of the vector kernels, and the kernel where there are none.
+// The plain form of the quantizer: the oracle of the vector kernels, and the kernel where there are none.
 #include <ATen/Dispatch.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Layout of packed codes on CPU. The weight [rows, columns] is cut into blocks of 16 x 16, padded with code 0, stored row
-// block by row block; a block takes 32 * num_bits bytes:
+// Layout of packed codes on CPU. The weight [rows, columns] is cut into blocks of 16 x 16, padded with code 0, stored
+// row block by row block; a block takes 32 * num_bits bytes:
 //   2 bits  32 words of 16 bits; word 2 r + p holds at bits 2 i, 2 i + 1 the code of row r, column 2 i + p
 //   3 bits  the low two bits as above, then 32 bytes; byte 2 r + p holds at bit i the high bit of row r, column 2 i + p
 //   4 bits  2 x 16 words of 32 bits; word 16 h + r holds at bits 4 j .. the code of row r, column 8 h + j

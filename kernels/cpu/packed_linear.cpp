@@ -1,5 +1,5 @@
-// y = x W^T over tiles of output columns. A tile of W is dequantised into thread-local scratch of a few hundred KiB, then
-// multiplied; the work is cut over output columns only, so the sums do not depend on the number of threads.
+// y = x W^T over tiles of output columns. A tile of W is dequantized into thread-local scratch of a few hundred KiB,
+// then multiplied; the work is cut over output columns only, so the sums do not depend on the number of threads.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>

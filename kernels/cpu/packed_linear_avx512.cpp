@@ -1,5 +1,5 @@
-// Packed codes to bf16 with AVX-512. For 2 and 3 bits the values of a group are looked up: entry 16 code + row of a table
-// of bf16 kept in registers. For 4 and 8 bits they are computed.
+// Packed codes to bf16 with AVX-512. For 2 and 3 bits the values of a group are looked up: entry 16 code + row of a
+// table of bf16 kept in registers. For 4 and 8 bits they are computed.
 #include <utility>
 
 #include "cpu/packed_layout.h"

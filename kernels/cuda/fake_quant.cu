@@ -1,5 +1,5 @@
-// The integer quantiser, its fused forward, and the sums of the estimators. Elementwise kernels give a block one row at a
-// time; the backward gives a warp one group at a time, so that scale and zero-point gradients need no atomics.
+// The integer quantizer, its fused forward, and the sums of the estimators. Elementwise kernels give a block one row
+// at a time; the backward gives a warp one group at a time, so that scale and zero-point gradients need no atomics.
 #include "cuda/fake_quant.h"
 
 #include "cuda/device/launch.cuh"

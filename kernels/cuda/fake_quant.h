@@ -1,5 +1,5 @@
-// Launches of the quantiser on CUDA, free of LibTorch and CUDA headers: raw device pointers, `stream` is a cudaStream_t.
-// Each returns null, or the text of the CUDA error.
+// Launches of the quantizer on CUDA, free of LibTorch and CUDA headers: raw device pointers, `stream` is a
+// cudaStream_t. Each returns null, or the text of the CUDA error.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Packing, unpacking and dequantising of the chunked code layout.
+// Packing, unpacking and dequantizing of the chunked code layout.
 #include "cuda/device/launch.cuh"
 #include "cuda/device/packed_chunk.cuh"
 #include "cuda/device/quant_rule.cuh"

@@ -1,6 +1,7 @@
-// Packed W2 / W3 / W4 / W8 times up to 8 bf16 vectors, for decoding. Eight lanes share a row and walk over its chunks of
-// 64 codes, one 128-bit load for 2 bits; x lies in shared memory as units of 8 values (16 bytes). Lanes are 8 units apart,
-// so the low bits of a unit's place are xor-ed with its chunk: the eight lanes then read from different banks.
+// Packed W2 / W3 / W4 / W8 times up to 8 bf16 vectors, for decoding. Eight lanes share a row and walk over its chunks
+// of 64 codes, one 128-bit load for 2 bits; x lies in shared memory as units of 8 values (16 bytes). Lanes are 8
+// units apart, so the low bits of a unit's place are xor-ed with its chunk: the eight lanes then read from different
+// banks.
 #include "cuda/device/launch.cuh"
 #include "cuda/device/packed_chunk.cuh"
 #include "cuda/device/quant_rule.cuh"
@@ -17,7 +18,9 @@ constexpr int kUnitsPerChunk = int(kChunk) / kUnit;
 constexpr int kTileChunks = 16;                         ///< x is staged 1024 columns at a time
 constexpr int kTileUnits = kTileChunks * kUnitsPerChunk;
 
-__device__ inline int place_of(int chunk, int unit) { return chunk * kUnitsPerChunk + (unit ^ (chunk % kUnitsPerChunk)); }
+__device__ inline int place_of(int chunk, int unit) {
+  return chunk * kUnitsPerChunk + (unit ^ (chunk % kUnitsPerChunk));
+}
 
 __device__ inline float low_half(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ inline float high_half(uint32_t pair) { return __uint_as_float(pair & 0xFFFF0000u); }

@@ -1,8 +1,9 @@
 // Packed codes on CUDA, free of LibTorch and CUDA headers: raw device pointers, `stream` is a cudaStream_t. Each launch
 // returns null, or the text of the CUDA error.
 //
-// Layout: each row is a run of chunks of 64 columns (the last padded with code 0), 8 * num_bits bytes a chunk. A chunk of
-// 2, 4 or 8 bits is a little-endian bit stream; of 3 bits the stream of the low two bits (16 bytes), then of the high bits.
+// Layout: each row is a run of chunks of 64 columns (the last padded with code 0), 8 * num_bits bytes a chunk. A
+// chunk of 2, 4 or 8 bits is a little-endian bit stream; of 3 bits the stream of the low two bits (16 bytes), then of
+// the high bits.
 #pragma once
 
 #include <cstdint>

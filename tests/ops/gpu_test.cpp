@@ -71,7 +71,8 @@ TEST_P(GpuTest, PackedLinearEqualsTheCpu) {
   at::globalContext().setAllowTF32CuBLAS(false);
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
     for (const int64_t batch : {1, 2, 3, 8, 9, 40}) {
-      const at::Tensor x = at::randn({batch, shape_.columns}, at::detail::createCPUGenerator(batch), at::kFloat).to(dtype);
+      const at::Tensor x =
+          at::randn({batch, shape_.columns}, at::detail::createCPUGenerator(batch), at::kFloat).to(dtype);
       const at::Tensor bias = at::randn({shape_.rows}, at::detail::createCPUGenerator(1), at::kFloat).to(dtype);
       const at::Tensor expected = packed_linear(x, on_cpu, bias).to(at::kDouble);
       const at::Tensor result = packed_linear(x.cuda(), on_gpu, bias.cuda()).cpu().to(at::kDouble);

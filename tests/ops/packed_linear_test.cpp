@@ -81,10 +81,12 @@ TEST_P(PackedLinearTest, MemoryIsThatOfTheBits) {
 TEST_P(PackedLinearTest, EqualsTheProductWithDequantizedWeights) {
   for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 128, 300}) {
     const at::Tensor half = random_input(batch, shape_.columns, at::kBFloat16);
-    EXPECT_LT(relative_error(packed_linear(half, packed_, {}), expected_product(half, weight_, shape_.group_size)), 4e-3)
+    const at::Tensor expected_half = expected_product(half, weight_, shape_.group_size);
+    EXPECT_LT(relative_error(packed_linear(half, packed_, {}), expected_half), 4e-3)
         << "bfloat16, batch " << batch;
     const at::Tensor full = random_input(batch, shape_.columns, at::kFloat);
-    EXPECT_LT(relative_error(packed_linear(full, packed_, {}), expected_product(full, weight_, shape_.group_size)), 1e-5)
+    const at::Tensor expected_full = expected_product(full, weight_, shape_.group_size);
+    EXPECT_LT(relative_error(packed_linear(full, packed_, {}), expected_full), 1e-5)
         << "float32, batch " << batch;
   }
 }
@@ -95,8 +97,8 @@ TEST_P(PackedLinearTest, EachWeightEntersAsItsBf16Value) {
       dequantize(weight_.codes, weight_.scale, weight_.zero_point, shape_.group_size, at::kBFloat16);
   const at::Tensor identity = at::eye(shape_.columns, at::kBFloat16);
   EXPECT_TRUE(at::equal(packed_linear(identity, packed_, {}), values.t()));
-  const at::Tensor last = identity.slice(0, std::max<int64_t>(0, shape_.columns - 3));
-  EXPECT_TRUE(at::equal(packed_linear(last, packed_, {}), values.t().slice(0, std::max<int64_t>(0, shape_.columns - 3))));
+  const int64_t first = std::max<int64_t>(0, shape_.columns - 3);
+  EXPECT_TRUE(at::equal(packed_linear(identity.slice(0, first), packed_, {}), values.t().slice(0, first)));
   const at::Tensor full = dequantize(weight_.codes, weight_.scale, weight_.zero_point, shape_.group_size, at::kFloat);
   EXPECT_TRUE(at::equal(packed_linear(identity.to(at::kFloat), packed_, {}), full.t()));
 }
@@ -145,7 +147,8 @@ TEST(PackedLinearOpTest, HandValues) {
   const at::Tensor x = at::tensor({2.0f, 3.0f, 4.0f}).reshape({1, 3});
   const at::Tensor bias = at::tensor({10.0f, 20.0f});
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    EXPECT_TRUE(at::equal(packed_linear(x.to(dtype), packed, {}), at::tensor({3.0f, -16.0f}).to(dtype).reshape({1, 2})));
+    EXPECT_TRUE(at::equal(packed_linear(x.to(dtype), packed, {}),
+                          at::tensor({3.0f, -16.0f}).to(dtype).reshape({1, 2})));
     EXPECT_TRUE(at::equal(packed_linear(x.to(dtype), packed, bias.to(dtype)),
                           at::tensor({13.0f, 4.0f}).to(dtype).reshape({1, 2})));
   }
@@ -197,10 +200,12 @@ void expect_value_error(const Function& function, const std::string& part) {
 TEST(PackedLinearOpTest, WrongArgumentsAreNamed) {
   const Weight w = make_weight(8, 64, 2, 32, 3);
   const PackedWeight packed = prepack(w.codes, w.scale, w.zero_point, 2, 32);
-  const auto pack = [&](at::Tensor codes, at::Tensor scale, at::Tensor zero_point, int64_t num_bits, int64_t group_size) {
+  const auto pack = [](at::Tensor codes, at::Tensor scale, at::Tensor zero_point, int64_t num_bits,
+                       int64_t group_size) {
     prepack(codes, scale, zero_point, num_bits, group_size);
   };
-  expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 5, 32); }, "[prepack] expected num_bits 2, 3, 4 or 8, got 5");
+  expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 5, 32); },
+                     "[prepack] expected num_bits 2, 3, 4 or 8, got 5");
   expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 2, 64); }, "[prepack] expected scale of shape [8, 1]");
   expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 2, 0); }, "[prepack] expected group_size > 0, got 0");
   expect_value_error([&] { pack(w.scale, w.scale, w.zero_point, 2, 32); }, "[prepack] expected codes of type Byte");
@@ -209,9 +214,11 @@ TEST(PackedLinearOpTest, WrongArgumentsAreNamed) {
   expect_value_error([&] { pack(w.codes, w.scale * 0, w.zero_point, 2, 32); }, "positive normal numbers");
   expect_value_error([&] { pack(w.codes, w.scale / 0, w.zero_point, 2, 32); }, "positive normal numbers");
   const at::Tensor x = at::zeros({2, 64});
-  expect_value_error([&] { packed_linear(x.to(at::kHalf), packed, {}); }, "[packed_linear] expected x of type BFloat16 or Float");
+  expect_value_error([&] { packed_linear(x.to(at::kHalf), packed, {}); },
+                     "[packed_linear] expected x of type BFloat16 or Float");
   expect_value_error([&] { packed_linear({}, packed, {}); }, "an undefined tensor");
-  expect_value_error([&] { packed_linear(at::zeros({2, 63}), packed, {}); }, "expected x with 64 columns, got shape [2, 63]");
+  expect_value_error([&] { packed_linear(at::zeros({2, 63}), packed, {}); },
+                     "expected x with 64 columns, got shape [2, 63]");
   expect_value_error([&] { packed_linear(x, packed, at::zeros({7})); }, "expected bias of shape [8], got [7]");
   expect_value_error([&] { packed_linear(x, packed, at::zeros({8}, at::kBFloat16)); }, "expected bias of type Float");
   expect_value_error([&] { unpack(PackedWeight{}); }, "[unpack] expected num_bits 2, 3, 4 or 8, got 0");

@@ -26,7 +26,8 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
          std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0;
 }
 
-// The rule once more in fp64: the fp32 quotient and product are the rounded exact ones, 53 bits being more than 2 * 24 + 2.
+// The rule once more in fp64: the fp32 quotient and product are the rounded exact ones, 53 bits being more than 2 *
+// 24 + 2.
 struct Oracle {
   at::Tensor codes, values;
 };
@@ -194,7 +195,8 @@ TEST(QuantizeLevelsTest, VectorBackwardEqualsTheReferenceBitForBit) {
     };
     for (const CpuKernels level : levels)
       for (const bool clip : {false, true})
-        EXPECT_TRUE(same_bits(run(cpu::reference_fake_quant_kernels(), clip), run(cpu::fake_quant_kernels(level), clip)))
+        EXPECT_TRUE(
+            same_bits(run(cpu::reference_fake_quant_kernels(), clip), run(cpu::fake_quant_kernels(level), clip)))
             << int(level) << " " << group_size << " " << clip;
   }
 }
@@ -233,7 +235,8 @@ TEST_P(BackwardTest, EqualsTheClosedFormInDouble) {
     const at::Tensor ds = G * at::where(inside, (q - z) - ratio, q - z), dz = at::where(inside, zero, -s * G);
     const auto group_sums = [&](const at::Tensor& t) {
       std::vector<at::Tensor> sums;
-      for (int64_t k = 0; k < 100; k += group_size) sums.push_back(t.slice(1, k, std::min<int64_t>(k + group_size, 100)).sum(1));
+      for (int64_t k = 0; k < 100; k += group_size)
+        sums.push_back(t.slice(1, k, std::min<int64_t>(k + group_size, 100)).sum(1));
       return at::stack(sums, 1);
     };
     const auto result = fake_quant_backward(gradient.clone(), p.weight, p.scale, p.zero_point, 3, group_size, clip,

@@ -1,4 +1,4 @@
-// The integer quantiser. These few functions give every integer code of rqat: in training, in rollouts, in evaluation,
+// The integer quantizer. These few functions give every integer code of rqat: in training, in rollouts, in evaluation,
 // in exports. Canonical rule, the same on CPU and CUDA, bit for bit:
 //
 //   q     = clamp(rint(w / s) + z, 0, 2^num_bits - 1)      fp32 true division, round half to even, no FMA
@@ -27,7 +27,7 @@ at::Tensor dequantize(const at::Tensor& codes, const at::Tensor& scale, const at
 at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& zero_point,
                       int64_t num_bits, int64_t group_size, at::ScalarType dtype);
 
-/// Gradients of the fake quantiser for G = dL/dw_hat [N, K] fp32, fused in one pass:
+/// Gradients of the fake quantizer for G = dL/dw_hat [N, K] fp32, fused in one pass:
 ///   inside  (0 <= rint(w/s)+z <= qmax):  dw = G,             ds += G * ((q - z) - w/s),  dz += 0
 ///   outside:                             dw = clip ? 0 : G,  ds += G * (q - z),          dz += -s * G
 /// (LSQ 1902.08153, LSQ+ 2004.09576; no gradient scale applied here).

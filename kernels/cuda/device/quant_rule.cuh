@@ -1,4 +1,4 @@
-// The canonical quantiser rule in device code: IEEE division, round half to even, no contraction.
+// The canonical quantizer rule in device code: IEEE division, round half to even, no contraction.
 #pragma once
 
 #include <cuda_bf16.h>
