@@ -63,7 +63,7 @@ void restore_state(model::CausalLM& model, const fs::path& folder) {
 
 at::Device pick_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
-  const bool has_cuda = at::hasCUDA() && at::globalContext().getNumGPUs() > 0;
+  const bool has_cuda = at::hasCUDA();
   if (name == "auto") return has_cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name != "cuda") throw base::ConfigError(cat("unknown device '", name, "' (auto, cpu, cuda)"));
   if (!has_cuda) throw base::ConfigError("device: cuda was asked for, but no CUDA GPU is visible; `rqat env` tells more");

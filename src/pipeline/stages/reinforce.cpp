@@ -41,7 +41,7 @@ class ReinforceStage : public Stage {
     if (!objective::objectives().make(config_.objective)->needs_policy()) {
       faults.push_back("objective " + config_.objective.name + " is not a policy objective; use a `train` stage");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.push_back("eval_steps needs `evaluation: {data: ...}`");
+    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
     return faults;
   }
 

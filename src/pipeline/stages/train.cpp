@@ -48,7 +48,7 @@ class TrainStage : public Stage {
     if (!objective->needs_teacher() && !config_.teacher.empty()) {
       faults.push_back("`teacher` has no effect: objective " + config_.objective.name + " uses none");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.push_back("eval_steps needs `evaluation: {data: ...}`");
+    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
     return faults;
   }
 
