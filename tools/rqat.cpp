@@ -1,3 +1,10 @@
-// The rqat program: everything happens in cli/; the only catch of the project stands here.
-#include <cstdio>
-int main() { std::puts("rqat"); }
+// The rqat program: everything happens in cli/; the one catch that ends a run stands here.
+#include "rqat/cli/program.h"
+
+int main(int argc, char** argv) {
+  try {
+    return rqat::cli::run_program({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    return rqat::cli::explain_failure(error);
+  }
+}

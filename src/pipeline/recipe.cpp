@@ -159,8 +159,12 @@ const StageEntry* Recipe::find_stage(const std::string& id) const {
 }
 
 Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  return read_recipe(resolve_recipe_tree(file, overrides), file.string());
+}
+
+Recipe read_recipe(const Node& tree, const std::string& title) {
   Recipe recipe;
-  recipe.resolved = resolve_recipe_tree(file, overrides);
+  recipe.resolved = tree;
   Faults faults;
   read_header(recipe.resolved, recipe, faults);
   read_named(recipe.resolved, "models", recipe.models, faults);
@@ -179,7 +183,7 @@ Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::str
       for (const std::string& text : entry.stage->check(recipe)) faults.add(entry.where, cat("stages.", entry.id, ": ", text));
     }
   }
-  faults.raise(cat(file.string(), " cannot be run"));
+  faults.raise(cat(title, " cannot be run"));
   return recipe;
 }
 

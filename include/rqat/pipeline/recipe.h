@@ -50,6 +50,9 @@ struct Recipe : base::Config {
 /// nouns and stages, and each stage's own rules. Throws ConfigError with every fault found, each with file:line.
 Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
+/// The same for a tree that is resolved already; `title` names it in messages.
+Recipe read_recipe(const base::Node& tree, const std::string& title);
+
 /// The tree of a recipe after includes, overrides and references, not yet checked.
 base::Node resolve_recipe_tree(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 

@@ -1,0 +1,117 @@
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "one_stage.h"
+#include "rqat/base/log.h"
+#include "rqat/cli/command.h"
+#include "rqat/data/dataset.h"
+#include "rqat/generate/engine.h"
+#include "rqat/io/json_file.h"
+#include "rqat/pipeline/report.h"
+#include "support.h"
+
+namespace rqat::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct EvaluateOptions : base::Config {
+  std::vector<std::string> model;
+  std::string teacher, out, device = "auto";
+  data::DataConfig data;
+  generate::SamplingConfig sampling;
+  int64_t batch_size = 64, likelihood_examples = 200;
+  bool overwrite = false;
+  EvaluateOptions() {
+    data.split = "test";
+    data.num_examples = 300;
+  }
+  void fields(base::FieldVisitor& v) override {
+    v.field("model", model, "model folders or GGUF files; several are compared on the same problems");
+    v.required("model");
+    data.fields(v);
+    v.field("teacher", teacher, "model that the KL is taken to; empty = no KL");
+    sampling.fields(v);
+    v.field("batch_size", batch_size, "sequences decoded at once", base::Range{1, 4096});
+    v.field("likelihood_examples", likelihood_examples, "worked solutions for perplexity and KL; 0 = none", base::non_negative());
+    v.field("out", out, "folder for results.json and all responses; empty = only the table is shown");
+    v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
+    v.field("overwrite", overwrite, "replace the results that stand in --out");
+  }
+  std::vector<std::string> check() const override { return data.check(); }
+};
+
+class Evaluate : public Command {
+ public:
+  explicit Evaluate(EvaluateOptions options) : options_(std::move(options)) {}
+
+  Usage usage() const override {
+    return {"Lets models answer problems and checks the answers: accuracy by task family with 95 % intervals, response lengths, "
+            "share of responses cut at the limit, perplexity on worked solutions, and KL to a teacher. Problems come from "
+            "generators (`rqat list tasks`) or a JSONL file. Quantised models run on their packed codes.",
+            {"rqat evaluate --model models/smollm2-135m-instruct --generators one_step_word,chain_sums --num-examples 100",
+             "rqat evaluate --model runs/quickstart/gptq,runs/quickstart/rl --teacher runs/quickstart/teacher --generators "
+             "one_step_word --out runs/compare"},
+            {}};
+  }
+
+  void run() override {
+    const ScratchFolder scratch;
+    const fs::path folder = options_.out.empty() ? scratch.path() / "results" : fs::path(options_.out);
+    if (!options_.out.empty()) require_free(folder, options_.overwrite);
+    // The stage logs its table, which here goes to standard output.
+    base::set_log_level(base::LogLevel::kWarning);
+    run_one_stage(recipe(scratch), "evaluate", folder, options_.device);
+    std::cout << pipeline::results_table(io::read_json(folder / "results.json"));
+  }
+
+ private:
+  /// A model's last folder name, with a number where two share it.
+  static std::string model_id(const std::string& path, std::set<std::string>& taken) {
+    const fs::path clean = fs::path(path).lexically_normal();
+    const std::string stem = (clean.has_filename() ? clean : clean.parent_path()).stem().string();
+    std::string id = stem.empty() ? "model" : base::replace_all(stem, ".", "_");
+    for (int i = 2; !taken.insert(id).second; ++i) id = base::cat(stem, "_", i);
+    return id;
+  }
+
+  base::Node recipe(const ScratchFolder& scratch) {
+    std::set<std::string> taken{"scores"};
+    base::Node models = map_node({}), ids = base::Node::list();
+    for (const std::string& path : options_.model) {
+      const std::string id = model_id(path, taken);
+      ids.items().push_back(text_node(id));
+      models.set(id, map_node({{"path", text_node(as_model_folder(path, scratch).string())}}));
+    }
+    base::Node stage = map_node({{"id", text_node("scores")},
+                                 {"type", text_node("evaluate")},
+                                 {"models", ids},
+                                 {"tasks", base::Node::list({text_node("problems")})},
+                                 {"sampling", base::write_config(options_.sampling)},
+                                 {"batch_size", number_node(options_.batch_size)},
+                                 {"likelihood_examples", number_node(options_.likelihood_examples)}});
+    if (!options_.teacher.empty()) {
+      const std::string id = model_id(options_.teacher, taken);
+      models.set(id, map_node({{"path", text_node(as_model_folder(options_.teacher, scratch).string())}}));
+      stage.set("teacher", text_node(id));
+    }
+    return map_node({{"name", text_node("evaluate")},
+                     {"models", models},
+                     {"data", map_node({{"problems", base::write_config(options_.data)}})},
+                     {"stages", base::Node::list({stage})}});
+  }
+
+  EvaluateOptions options_;
+};
+
+}  // namespace
+
+base::Entry<Command> evaluate_entry() {
+  return base::make_entry<base::Entry<Command>, EvaluateOptions>(
+      "evaluate", "accuracy by task family with intervals, perplexity, KL to a teacher", "",
+      [](const EvaluateOptions& options) { return std::make_unique<Evaluate>(options); });
+}
+
+}  // namespace rqat::cli

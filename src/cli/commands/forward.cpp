@@ -1,0 +1,89 @@
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "rqat/cli/command.h"
+#include "rqat/io/json_file.h"
+#include "rqat/io/safetensors.h"
+#include "rqat/model/forward.h"
+#include "support.h"
+
+namespace rqat::cli {
+
+namespace {
+
+struct ForwardOptions : base::Config {
+  std::string model, ids, out, dtype = "auto", device = "auto";
+  bool packed = false;
+  void fields(base::FieldVisitor& v) override {
+    v.field("model", model, "model folder or GGUF file");
+    v.required("model");
+    v.field("ids", ids, "JSON file: a list of lists of token ids, all of one length");
+    v.required("ids");
+    v.field("out", out, "safetensors file to write: fp32 tensor `logits` [lists, length, vocabulary]");
+    v.required("out");
+    v.choice("dtype", dtype, {"auto", "bfloat16", "float32"}, "what to compute in; auto = the folder's");
+    v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
+    v.field("packed", packed, "multiply with the packed codes of quantised layers, as generation does");
+  }
+};
+
+class Forward : public Command {
+ public:
+  explicit Forward(ForwardOptions options) : options_(std::move(options)) {}
+
+  Usage usage() const override {
+    return {"One forward pass over given token ids, all logits written: for comparing with other programs.",
+            {"rqat forward --model models/smollm2-135m-instruct --ids ids.json --out logits.safetensors --dtype float32"},
+            {}};
+  }
+
+  void run() override {
+    const std::vector<std::vector<int64_t>> ids = read_ids();
+    pipeline::LoadOptions load;
+    load.dtype = options_.dtype;
+    load.device = pipeline::pick_device(options_.device);
+    load.with_tokenizer = false;
+    const pipeline::LoadedModel loaded = pipeline::load_model_folder(options_.model, load);
+    require_in_vocabulary(ids, loaded.model->config().vocab_size);
+    if (options_.packed) loaded.model->set_execution(nn::Execution::kPacked);
+    const at::Tensor logits = model::forward_logits(*loaded.model, ids).cpu();
+    io::write_safetensors(options_.out, {{"logits", logits}});
+    std::cout << options_.out << ": logits [" << logits.size(0) << ", " << logits.size(1) << ", " << logits.size(2) << "]\n";
+  }
+
+ private:
+  std::vector<std::vector<int64_t>> read_ids() const {
+    const nlohmann::json json = io::read_json(options_.ids);
+    std::vector<std::vector<int64_t>> ids;
+    bool fits = json.is_array();
+    for (size_t i = 0; fits && i < json.size(); ++i) {
+      fits = json[i].is_array();
+      for (size_t j = 0; fits && j < json[i].size(); ++j) fits = json[i][j].is_number_integer();
+      if (fits) ids.push_back(json[i].get<std::vector<int64_t>>());
+    }
+    if (!fits) throw base::DataError(base::cat(options_.ids, ": a list of lists of token ids is expected, like [[1, 2, 3], [4, 5, 6]]"));
+    return ids;
+  }
+
+  void require_in_vocabulary(const std::vector<std::vector<int64_t>>& ids, int64_t vocab_size) const {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      for (size_t j = 0; j < ids[i].size(); ++j) {
+        if (ids[i][j] >= 0 && ids[i][j] < vocab_size) continue;
+        throw base::DataError(base::cat(options_.ids, ": id ", ids[i][j], " in list ", i, " at ", j,
+                                        " is outside the vocabulary of ", vocab_size));
+      }
+    }
+  }
+
+  ForwardOptions options_;
+};
+
+}  // namespace
+
+base::Entry<Command> forward_entry() {
+  return base::make_entry<base::Entry<Command>, ForwardOptions>(
+      "forward", "logits of token ids, to compare with other programs", "",
+      [](const ForwardOptions& options) { return std::make_unique<Forward>(options); });
+}
+
+}  // namespace rqat::cli

@@ -1,0 +1,47 @@
+#include <iostream>
+
+#include "rqat/cli/command.h"
+#include "rqat/text/tokenize_lines.h"
+#include "rqat/text/tokenizer.h"
+
+namespace rqat::cli {
+
+namespace {
+
+struct TokenizeOptions : base::Config {
+  std::string model;
+  bool decode = false;
+  void fields(base::FieldVisitor& v) override {
+    v.field("model", model, "model folder, tokenizer.json, or GGUF file");
+    v.required("model");
+    v.field("decode", decode, "the other way round: lists of ids in, text out");
+  }
+};
+
+class Tokenize : public Command {
+ public:
+  explicit Tokenize(TokenizeOptions options) : options_(std::move(options)) {}
+
+  Usage usage() const override {
+    return {"Encodes text line by line: each line of standard input is a JSON string, each line of output its token ids as a JSON "
+            "list. With --decode the other way round.",
+            {"echo '\"Hello there\"' | rqat tokenize --model models/smollm2-135m-instruct",
+             "echo '[19556, 665]' | rqat tokenize --model models/smollm2-135m-instruct --decode"},
+            {}};
+  }
+
+  void run() override { text::tokenize_lines(*text::load_tokenizer(options_.model), std::cin, std::cout, options_.decode); }
+
+ private:
+  TokenizeOptions options_;
+};
+
+}  // namespace
+
+base::Entry<Command> tokenize_entry() {
+  return base::make_entry<base::Entry<Command>, TokenizeOptions>(
+      "tokenize", "text to token ids and back, line by line", "",
+      [](const TokenizeOptions& options) { return std::make_unique<Tokenize>(options); });
+}
+
+}  // namespace rqat::cli

@@ -1,0 +1,148 @@
+#include "structure_check.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/export/exporter.h"
+#include "rqat/io/gguf.h"
+#include "rqat/io/gguf_import.h"
+#include "rqat/io/json_file.h"
+#include "rqat/pipeline/stage.h"
+#include "rqat/quant/policy.h"
+#include "rqat/quant/state.h"
+#include "support.h"
+
+namespace rqat::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using pipeline::Recipe;
+using pipeline::StageEntry;
+
+/// Where a model of the recipe comes from: its `models:` entry, and the policy of the quantize stage on the way, if any.
+struct Origin {
+  std::string source, policy;
+};
+
+Origin origin_of(const Recipe& recipe, std::string id) {
+  Origin origin;
+  while (recipe.models.count(id) == 0) {
+    const pipeline::Uses uses = recipe.find_stage(id)->stage->uses();
+    if (origin.policy.empty() && !uses.quant.empty()) origin.policy = uses.quant.front();
+    id = uses.models.front();
+  }
+  origin.source = id;
+  return origin;
+}
+
+model::ModelConfig config_of(const fs::path& path) {
+  if (path.extension() != ".gguf") return model::read_model_config(path);
+  const ScratchFolder scratch;
+  const io::GgufReader reader(path);
+  io::write_json(scratch.path() / "config.json", io::gguf_model_config(reader, "bfloat16"));
+  io::write_json(scratch.path() / "generation_config.json", io::gguf_generation_config(reader));
+  return model::read_model_config(scratch.path());
+}
+
+std::unique_ptr<model::CausalLM> build_on_meta(const fs::path& path, const quant::QuantPolicy* policy) {
+  const base::Component estimator("ste");
+  std::unique_ptr<nn::LayerFactory> factory = std::make_unique<nn::FloatLayerFactory>();
+  const fs::path formats = path / "rqat_quant.json";
+  if (policy != nullptr) {
+    factory = std::make_unique<quant::QuantLayerFactory>(*policy, estimator);
+  } else if (fs::exists(formats)) {
+    factory = std::make_unique<quant::QuantLayerFactory>(quant::read_formats(base::read_file(formats), formats.string()), estimator);
+  }
+  return std::make_unique<model::CausalLM>(config_of(path), *factory, at::kBFloat16, at::kMeta);
+}
+
+/// The exporters an export stage names.
+struct ExportFormats : base::Config {
+  std::vector<base::Component> formats;
+  void fields(base::FieldVisitor& v) override { v.components("formats", formats, exporting::exporters(), "file formats"); }
+};
+
+std::vector<base::Component> formats_of(const StageEntry& entry) {
+  const base::Node settings = base::write_config(*entry.config);
+  const base::Node* written = settings.find("formats");
+  if (written == nullptr) return {};
+  base::Node node = base::Node::map(entry.where);
+  node.set("formats", *written);
+  ExportFormats config;
+  base::Faults faults;
+  base::read_config(config, node, cat("stages.", entry.id), faults);
+  faults.raise("export stage");
+  return config.formats;
+}
+
+class Checker {
+ public:
+  explicit Checker(const Recipe& recipe) : recipe_(recipe) {}
+
+  StructureReport run() {
+    for (const auto& [id, source] : recipe_.models) look_at_source(id, source);
+    for (const StageEntry& entry : recipe_.stages) {
+      if (entry.type == "quantize") check_policy(entry);
+      if (entry.type == "export") check_export(entry);
+    }
+    return report_;
+  }
+
+ private:
+  void look_at_source(const std::string& id, const pipeline::ModelSource& source) {
+    if (!fs::exists(source.path)) {
+      report_.notes.push_back(cat("models.", id, ": '", source.path, "' does not exist (yet); its structure was not checked"));
+      return;
+    }
+    const auto model = build_on_meta(source.path, nullptr);
+    report_.notes.push_back(cat("models.", id, ": ", model->config().model_type, ", ", model->num_blocks(), " blocks of width ",
+                                model->config().hidden_size, ", ", model->linears().size(), " linears"));
+  }
+
+  bool exists(const Origin& origin) const { return fs::exists(recipe_.models.at(origin.source).path); }
+
+  void fault(const StageEntry& entry, const std::string& text) {
+    report_.faults.push_back(cat(entry.where.text(), ": stages.", entry.id, ": ", text));
+  }
+
+  void check_policy(const StageEntry& entry) {
+    const Origin origin = origin_of(recipe_, entry.id);
+    if (origin.policy.empty() || !exists(origin)) return;
+    const auto model = build_on_meta(recipe_.models.at(origin.source).path, nullptr);
+    std::vector<nn::LinearSpec> specs;
+    for (nn::LinearBase* linear : model->linears()) specs.push_back(linear->spec());
+    for (const std::string& text : recipe_.quant.at(origin.policy).faults(specs)) fault(entry, cat("quant.", origin.policy, ": ", text));
+  }
+
+  void check_export(const StageEntry& entry) {
+    const Origin origin = origin_of(recipe_, entry.stage->uses().models.front());
+    if (!exists(origin)) return;
+    const quant::QuantPolicy* policy = origin.policy.empty() ? nullptr : &recipe_.quant.at(origin.policy);
+    const auto model = build_on_meta(recipe_.models.at(origin.source).path, policy);
+    for (const base::Component& format : formats_of(entry)) {
+      for (const std::string& text : exporting::exporters().make(format)->check(model->linears())) {
+        fault(entry, cat("format ", format.name, " cannot hold the model: ", text));
+      }
+    }
+  }
+
+  const Recipe& recipe_;
+  StructureReport report_;
+};
+
+}  // namespace
+
+StructureReport check_structure(const Recipe& recipe) { return Checker(recipe).run(); }
+
+void require_sound_structure(const Recipe& recipe) {
+  const StructureReport report = check_structure(recipe);
+  if (report.faults.empty()) return;
+  throw base::ConfigError(cat("the recipe does not fit its models:\n  ", base::join(report.faults, "\n  ")));
+}
+
+}  // namespace rqat::cli

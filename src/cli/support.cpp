@@ -1,0 +1,93 @@
+#include "support.h"
+
+#include <sched.h>
+#include <torch/headeronly/version.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+
+#include "rqat/base/error.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/gguf_import.h"
+
+namespace rqat::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+
+/// Characters, not bytes: names of tokens and families may be UTF-8.
+size_t display_width(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
+std::string version_text() { return cat("rqat ", RQAT_VERSION, " (LibTorch ", TORCH_VERSION, ")"); }
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  std::ifstream quota_file("/sys/fs/cgroup/cpu.max");
+  double quota = 0, period = 0;
+  if (quota_file >> quota >> period && period > 0) cores = std::min(cores, static_cast<int>(quota / period + 0.5));
+  return std::max(1, cores);
+}
+
+void require_free(const fs::path& folder, bool overwrite) {
+  if (!fs::exists(folder)) return;
+  if (!fs::is_directory(folder)) throw base::UsageError(cat("'", folder.string(), "' is a file; name a folder to write"));
+  if (fs::is_empty(folder)) return;
+  if (!overwrite) {
+    throw base::UsageError(cat("'", folder.string(), "' is not empty; name another folder, or replace it with --overwrite"));
+  }
+  if (!fs::exists(folder / "config.json") && !fs::exists(folder / "stage.json")) {
+    throw base::UsageError(cat("'", folder.string(), "' holds files that are not a model; it is not overwritten"));
+  }
+}
+
+double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+ScratchFolder::ScratchFolder() {
+  path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_scratch");
+  for (int i = 1; !fs::create_directories(path_); ++i) path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_", i);
+}
+
+ScratchFolder::~ScratchFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+fs::path as_model_folder(const fs::path& model, const ScratchFolder& scratch) {
+  if (!fs::exists(model)) throw base::IoError(cat(model.string(), ": no such model folder or GGUF file"));
+  if (model.extension() != ".gguf") return model;
+  const fs::path folder = scratch.path() / model.stem();
+  if (!fs::exists(folder)) io::import_gguf(model, folder, "bfloat16");
+  return folder;
+}
+
+std::string table_text(const std::vector<std::vector<std::string>>& rows, const std::vector<size_t>& right) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_width(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string blanks(widths[i] - display_width(row[i]), ' ');
+      const bool to_the_right = std::find(right.begin(), right.end(), i) != right.end();
+      line += cat(i == 0 ? "" : "  ", to_the_right ? cat(blanks, row[i]) : cat(row[i], blanks));
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+}  // namespace rqat::cli

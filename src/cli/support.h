@@ -1,0 +1,44 @@
+// What several commands share.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "rqat/pipeline/model_folder.h"
+
+namespace rqat::cli {
+
+/// "rqat 0.1.0 (LibTorch 2.11.0)".
+std::string version_text();
+
+/// CPU cores this process may use: its affinity mask, and the quota of its control group.
+int usable_cores();
+
+/// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it is a folder that rqat writes
+/// (it has a config.json or a stage.json).
+void require_free(const std::filesystem::path& folder, bool overwrite);
+
+/// Seconds of a steady clock.
+double seconds_now();
+
+/// A folder for the time of one command, removed with the object.
+class ScratchFolder {
+ public:
+  ScratchFolder();
+  ~ScratchFolder();
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// `model` itself, or for a GGUF file the folder below `scratch` into which it is imported. Throws IoError when it is not there.
+std::filesystem::path as_model_folder(const std::filesystem::path& model, const ScratchFolder& scratch);
+
+/// Rows of cells as aligned text; the first row is the heading. Columns named in `right` (from 0) are aligned right.
+std::string table_text(const std::vector<std::vector<std::string>>& rows, const std::vector<size_t>& right = {});
+
+}  // namespace rqat::cli
