@@ -1,7 +1,9 @@
 #include "pack_quantized.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -56,6 +58,17 @@ at::Tensor read_as(const io::TensorSource& source, const std::string& name,
   throw base::IoError(cat("tensor '", what, "' is ", got, ", expected ", expected));
 }
 
+void unpack_row(const uint32_t* words, int64_t num_bits, int64_t columns, int32_t* codes) {
+  for (int64_t column = 0; column < columns; ++column) {
+    uint32_t code = 0;
+    for (int64_t bit = 0; bit < num_bits; ++bit) {
+      const int64_t place = column * num_bits + bit;
+      code |= (words[place / 32] >> (place % 32) & 1U) << bit;
+    }
+    codes[column] = static_cast<int32_t>(code);
+  }
+}
+
 }  // namespace
 
 PackedScheme scheme_of(const json& config, const std::string& name, const std::filesystem::path& file) {
@@ -83,18 +96,14 @@ at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t column
   if (words.dim() != 2 || words.size(1) != per_row) fail_shape(what, words.sizes(), cat("[rows, ", per_row, "]"));
   const at::Tensor stream = words.contiguous();
   const int64_t rows = stream.size(0);
-  at::Tensor codes = at::zeros({rows, columns}, at::kInt);
+  at::Tensor codes = at::empty({rows, columns}, at::kInt);
   const auto* word = reinterpret_cast<const uint32_t*>(stream.const_data_ptr<int32_t>());
   auto* code = codes.mutable_data_ptr<int32_t>();
-  for (int64_t row = 0; row < rows; ++row, word += per_row, code += columns) {
-    for (int64_t column = 0; column < columns; ++column) {
-      for (int64_t bit = 0; bit < num_bits; ++bit) {
-        const int64_t place = column * num_bits + bit;
-        const uint32_t value = word[place / 32] >> (place % 32) & 1U;
-        code[column] |= static_cast<int32_t>(value << bit);
-      }
+  at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      unpack_row(word + row * per_row, num_bits, columns, code + row * columns);
     }
-  }
+  });
   return codes;
 }
 

@@ -28,6 +28,14 @@ struct HfDequantizedConfig : base::Config {
   }
 };
 
+// Rounding s * k to bfloat16 moves it by less than s / 2, so that k can be told, up to this k.
+constexpr int64_t kBFloat16Steps = 128;
+
+/// Largest |q - z| of a format.
+int64_t largest_step(const quant::QuantFormat& format) {
+  return format.symmetric ? int64_t{1} << (format.num_bits - 1) : format.max_code();
+}
+
 at::Tensor dequantized(nn::LinearBase* linear, at::ScalarType dtype) {
   const FakeQuantLinear* layer = as_quantized(linear);
   if (!layer) return linear->dense_weight().to(dtype);
@@ -52,7 +60,19 @@ class HfDequantized : public Exporter {
  public:
   explicit HfDequantized(const HfDequantizedConfig& config) : dtype_name_(config.dtype) {}
 
-  std::vector<std::string> check(const Linears& linears) const override { return common_faults(linears); }
+  std::vector<std::string> check(const Linears& linears) const override {
+    std::vector<std::string> faults = common_faults(linears), coarse;
+    for (nn::LinearBase* linear : linears) {
+      const FakeQuantLinear* layer = as_quantized(linear);
+      if (layer && dtype() == at::kBFloat16 && largest_step(layer->format()) > kBFloat16Steps)
+        coarse.push_back(layer->name());
+    }
+    if (!coarse.empty()) {
+      faults.push_back(cat("bfloat16 has 8 significant bits, which cannot tell all codes apart in ", names_text(coarse),
+                           " (8 bits, asymmetric); use dtype float32"));
+    }
+    return faults;
+  }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
     const Linears linears = model.linears();

@@ -1,0 +1,134 @@
+// Small quantized models with a source folder, for the tests of exporters.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "model/tiny_model.h"
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/export/exporter.h"
+#include "rqat/io/json_file.h"
+#include "rqat/quant/fake_quant_linear.h"
+#include "rqat/quant/policy.h"
+
+namespace rqat::exporting {
+
+using model::TemporaryFolder;
+
+/// Widths that are no multiples of 32, so that codes straddle words and rows end inside one.
+inline model::ModelConfig odd_config(const std::string& model_type = "llama", bool tied = true) {
+  model::ModelConfig config = model::tiny_config(model_type, tied);
+  config.hidden_size = 40;
+  config.intermediate_size = 56;
+  config.head_dim = 10;
+  return config;
+}
+
+/// What exporters copy and edit.
+inline void write_source(const std::filesystem::path& folder, const model::ModelConfig& config) {
+  std::filesystem::create_directories(folder);
+  const nlohmann::json json{{"model_type", config.model_type},
+                            {"architectures", {"LlamaForCausalLM"}},
+                            {"vocab_size", config.vocab_size},
+                            {"hidden_size", config.hidden_size},
+                            {"intermediate_size", config.intermediate_size},
+                            {"num_hidden_layers", config.num_hidden_layers},
+                            {"num_attention_heads", config.num_attention_heads},
+                            {"num_key_value_heads", config.num_key_value_heads},
+                            {"head_dim", config.head_dim},
+                            {"max_position_embeddings", config.max_position_embeddings},
+                            {"rms_norm_eps", config.rms_norm_eps},
+                            {"rope_theta", config.rope_theta},
+                            {"tie_word_embeddings", config.tie_word_embeddings},
+                            {"torch_dtype", "bfloat16"}};
+  io::write_json(folder / "config.json", json);
+  base::write_file(folder / "tokenizer.json", "{\"of\": \"the source\"}");
+  base::write_file(folder / "chat_template.jinja", "template");
+  base::write_file(folder / "optimizer.pt", "not part of an export");
+}
+
+inline quant::QuantPolicy policy_of(int64_t num_bits, bool symmetric, int64_t group_size,
+                                    const std::string& overrides = "{}") {
+  quant::QuantPolicy policy;
+  policy.num_bits = num_bits;
+  policy.symmetric = symmetric;
+  policy.group_size = group_size;
+  policy.overrides = base::Node::parse(overrides, "overrides");
+  return policy;
+}
+
+/// A source folder and a random model, quantized by min-max.
+struct QuantizedModel {
+  explicit QuantizedModel(const quant::QuantPolicy& policy, const model::ModelConfig& config = odd_config(),
+                          at::ScalarType dtype = at::kFloat)
+      : source(folder.path() / "source"), out(folder.path() / "out") {
+    write_source(source, config);
+    quant::QuantLayerFactory factory(policy, base::Component("clipped_ste"));
+    model = std::make_unique<model::CausalLM>(config, factory, dtype, at::kCPU);
+    model::load(*model, model::random_weights(config));
+  }
+
+  quant::FakeQuantLinear& layer(const std::string& name) {
+    for (nn::LinearBase* linear : model->linears()) {
+      if (linear->name() == name) return dynamic_cast<quant::FakeQuantLinear&>(*linear);
+    }
+    throw std::out_of_range(name);
+  }
+
+  TemporaryFolder folder;
+  std::filesystem::path source, out;
+  std::unique_ptr<model::CausalLM> model;
+};
+
+inline std::unique_ptr<Exporter> make_exporter(const std::string& name, const std::string& settings = "{}") {
+  for (const auto& entry : exporters().entries()) {
+    if (entry.name != name) continue;
+    base::Component component(name);
+    component.config = entry.make_config();
+    base::Faults faults;
+    base::read_config(*component.config, base::Node::parse(settings, "settings"), name, faults);
+    faults.raise(name);
+    return exporters().make(component);
+  }
+  throw std::out_of_range(name);
+}
+
+/// Two token lists of different lengths.
+inline std::vector<std::vector<int64_t>> probe() { return {{1, 7, 3, 20, 44, 9}, {5, 6, 49}}; }
+
+inline io::TensorMap read_tensors(const std::filesystem::path& folder) {
+  const io::SafetensorsReader reader(folder / "model.safetensors");
+  io::TensorMap tensors;
+  for (const auto& [name, info] : reader.tensors()) tensors[name] = reader.read(name);
+  return tensors;
+}
+
+/// Writes the weights of a folder again, changed.
+inline void change_tensors(const std::filesystem::path& folder, const std::function<void(io::TensorMap&)>& change) {
+  io::TensorMap tensors = read_tensors(folder);
+  change(tensors);
+  io::write_safetensors(folder / "model.safetensors", tensors);
+}
+
+/// The message of the error that `call` throws.
+template <class Error>
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "another error: " << error.what();
+    return "";
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+}  // namespace rqat::exporting
