@@ -19,7 +19,17 @@ FakeQuantLinear::FakeQuantLinear(nn::LinearSpec spec, QuantFormat format, std::s
   zero_point_.role = nn::Role::kZeroPoint;
 }
 
+void FakeQuantLinear::check_shapes(const at::Tensor& weight, const at::Tensor& bias) const {
+  const bool weight_fits = weight.sizes() == at::IntArrayRef{spec().out_features, spec().in_features};
+  const bool bias_fits = bias.defined() ? spec().bias && bias.sizes() == at::IntArrayRef{spec().out_features} : !spec().bias;
+  if (weight_fits && bias_fits) return;
+  throw base::DataError(base::cat("linear '", name(), "': expected a weight [", spec().out_features, ", ", spec().in_features, "] ",
+                                  spec().bias ? "and a bias" : "without bias", ", got ", weight.sizes(), " ",
+                                  bias.defined() ? "and a bias" : "without bias"));
+}
+
 void FakeQuantLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
+  check_shapes(weight, bias);
   dtype_ = weight.scalar_type();
   if (bias.defined()) bias_.compute = bias;
   if (weight.is_meta()) {  // validation builds the structure only
@@ -136,7 +146,7 @@ void FakeQuantLinear::prepare_training() {
     weight_.master = quantizer_->dequantize(codes(), params(), format_, at::kFloat);
     codes_ = at::Tensor();
   }
-  bias_.make_master();
+  if (bias_.defined()) bias_.make_master();
   if (count_flips_ && !last_codes_.defined()) last_codes_ = codes();
 }
 

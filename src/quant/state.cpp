@@ -59,8 +59,9 @@ std::map<std::string, QuantFormat> read_formats(const std::string& text, const s
   if (root.is_discarded() || !root.is_object() || !root.contains("layers") || !root["layers"].is_object()) {
     throw base::IoError(cat(file_name, ": not a map of layer formats"));
   }
-  if (root.value("format_version", 0) != kFormatVersion) {
-    throw base::IoError(cat(file_name, ": format_version ", root.value("format_version", 0), " is not ", kFormatVersion,
+  const json version = root.value("format_version", json(nullptr));
+  if (version != kFormatVersion) {
+    throw base::IoError(cat(file_name, ": format_version ", version.dump(), " is not ", kFormatVersion,
                             "; it was written by another version of rqat"));
   }
   std::map<std::string, QuantFormat> formats;

@@ -22,6 +22,7 @@ class FakeQuantLinear : public nn::LinearBase {
   const Quantizer& quantizer() const { return *quantizer_; }
 
   /// Starting point: the float weight becomes the master, parameters are found by min-max; refresh() follows.
+  /// Throws DataError when shapes are not those of the spec.
   void load(const at::Tensor& weight, const at::Tensor& bias) override;
   /// Installs parameters found by an initializer: scale is rounded, and the master may be replaced (e.g. by GPTQ's W_hat).
   void set_quantization(const QuantParams& params, const at::Tensor& master);
@@ -59,6 +60,7 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor bias_grad_buffer() override;
 
  private:
+  void check_shapes(const at::Tensor& weight, const at::Tensor& bias) const;
   void make_dense();
   void make_packed();
   void count_flips();
