@@ -11,6 +11,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr const char* kDown = "model.layers.1.mlp.down_proj";
 
@@ -187,11 +188,20 @@ TEST(CompressedTensors, ServeCommandAndNotes) {
                                       "' --dtype float16 --max-model-len 512");
   EXPECT_THAT(report.notes, ElementsAre(HasSubstr("float16"), HasSubstr("densely"), HasSubstr("Humming")));
 
-  QuantizedModel four(policy_of(4, false, 8));
-  const ExportReport plain =
-      make_exporter("compressed_tensors", "{target_engine: transformers}")->write(*four.model, four.source, four.out);
-  EXPECT_THAT(plain.serve_command, AllOf(HasSubstr("from_pretrained"), HasSubstr(four.out.string())));
-  EXPECT_EQ(plain.notes.size(), 1);
+  const auto command = [](const quant::QuantPolicy& policy, std::vector<std::string>& notes) {
+    QuantizedModel model(policy);
+    const ExportReport plain = make_exporter("compressed_tensors", "{target_engine: transformers}")
+                                   ->write(*model.model, model.source, model.out);
+    notes = plain.notes;
+    return plain.serve_command;
+  };
+  std::vector<std::string> notes;
+  EXPECT_THAT(command(policy_of(4, true, 8), notes), AllOf(HasSubstr("from_pretrained"), Not(HasSubstr("dequantize"))));
+  EXPECT_EQ(notes.size(), 1);
+  EXPECT_THAT(command(policy_of(4, false, 8), notes), HasSubstr("dequantize=True"));
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("float16"), HasSubstr("dequantize=True")));
+  command(policy_of(4, false, 8, "{'*.o_proj': {num_bits: 8}}"), notes);
+  EXPECT_THAT(notes.back(), HasSubstr("hf_dequantized"));
 }
 
 // --- what cannot be written ---

@@ -215,32 +215,57 @@ class CompressedTensors : public Exporter {
 
   void describe_serving(model::CausalLM& model, const fs::path& folder, ExportReport& report) const {
     const std::string dtype = serve_dtype(model.linears());
-    report.notes.push_back(cat("compute in ", dtype, ": other dtypes round the stored scales"));
     std::set<int64_t> bits;
+    std::set<Scheme> schemes;
+    bool asymmetric = false;
     for (nn::LinearBase* linear : model.linears()) {
-      if (const FakeQuantLinear* layer = as_quantized(linear)) bits.insert(layer->format().num_bits);
+      const FakeQuantLinear* layer = as_quantized(linear);
+      if (!layer) continue;
+      bits.insert(layer->format().num_bits);
+      schemes.insert(scheme_for(*layer));
+      asymmetric = asymmetric || !layer->format().symmetric;
     }
-    const bool old_kernels = std::all_of(bits.begin(), bits.end(), [](int64_t b) { return b == 4 || b == 8; });
-    const bool old_packing =
-        std::all_of(bits.begin(), bits.end(), [](int64_t b) { return b == 2 || b == 4 || b == 8; });
-    if (!old_packing)
+    report.notes.push_back(cat("compute in ", dtype, ": other dtypes round the stored scales"));
+    if (bits.count(3) > 0) {
       report.notes.push_back(
           cat("3 bits are packed densely: readers from before June 2026 misread them; "
               "compressed-tensors ",
               kLayoutVersion, " reads them"));
-    if (config_.target_engine == "transformers") {
-      report.serve_command =
-          cat("python -c \"import torch, sys; from transformers import AutoModelForCausalLM; "
-              "AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.",
-              dtype, ")\" ", shell_word(folder));
-      return;
     }
+    if (config_.target_engine == "transformers") {
+      serve_with_transformers(dtype, asymmetric, schemes.size() > 1, folder, report);
+    } else {
+      serve_with_vllm(dtype, bits.count(2) + bits.count(3) > 0, model.config().max_position_embeddings, folder, report);
+    }
+  }
+
+  static void serve_with_vllm(const std::string& dtype, bool new_kernels, int64_t context, const fs::path& folder,
+                              ExportReport& report) {
     report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", dtype, " --max-model-len ",
-                               std::min(model.config().max_position_embeddings, kLongestContext));
-    if (!old_kernels)
-      report.notes.push_back(
-          "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU "
-          "of the Turing generation or later");
+                               std::min(context, kLongestContext));
+    if (!new_kernels) return;
+    report.notes.emplace_back(
+        "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the "
+        "Turing generation or later");
+  }
+
+  /// transformers 5.23 with compressed-tensors 0.20 expects the zero points of packed layers unpacked, also for files
+  /// that compressed-tensors wrote; dequantizing on load avoids it, but takes the first group of config.json for all
+  /// layers.
+  static void serve_with_transformers(const std::string& dtype, bool asymmetric, bool several, const fs::path& folder,
+                                      ExportReport& report) {
+    report.serve_command =
+        cat("python -c \"import sys, torch; from transformers import AutoModelForCausalLM, CompressedTensorsConfig; "
+            "AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.",
+            dtype, asymmetric ? ", quantization_config=CompressedTensorsConfig(dequantize=True)" : "", ")\" ",
+            shell_word(folder));
+    if (asymmetric) {
+      report.notes.emplace_back(
+          "transformers 5.23 loads asymmetric files only with CompressedTensorsConfig(dequantize=True)");
+    }
+    if (asymmetric && several) {
+      report.notes.emplace_back("and then only when all layers have one format: export as hf_dequantized instead");
+    }
   }
 
   CompressedTensorsConfig config_;
