@@ -213,6 +213,7 @@ def test_one_scale_per_row(exported, tmp_path, symmetric):
 
 MIXED_RECIPE = """
 name: mixed
+output_dir: {output_dir}
 models:
   base: {{path: {model}, dtype: float32}}
 quant:
@@ -230,8 +231,8 @@ stages:
 
 def test_several_formats_and_float_layers(float_model, tmp_path):
     recipe = tmp_path / "mixed.yaml"
-    recipe.write_text(MIXED_RECIPE.format(model=float_model, group=GROUP))
-    run("train", "--config", recipe, f"output_dir={tmp_path / 'run'}")
+    recipe.write_text(MIXED_RECIPE.format(model=float_model, group=GROUP, output_dir=tmp_path / 'run'))
+    run("train", "--config", recipe)
     stage, folder = tmp_path / "run" / "ptq", tmp_path / "run" / "files" / "compressed_tensors"
     quantization = json.loads((folder / "config.json").read_text())["quantization_config"]
     assert len(quantization["config_groups"]) == 2 and len(quantization["ignore"]) == 5
