@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kRedrawSeconds = 0.1;
 constexpr double kLineSeconds = 10;
+constexpr double kTenthSeconds = 3;  // between lines at full tenths
 constexpr int kBarWidth = 20;
 
 std::atomic<bool> progress_enabled{true};
@@ -77,8 +78,8 @@ void Progress::update(int64_t done, const std::string& status) {
   }
   const int64_t tenth = total_ > 0 ? 10 * done_ / total_ : 0;
   const double since = seconds_between(drawn_, Clock::now());
-  if (terminal_ ? since >= kRedrawSeconds : since >= kLineSeconds || (tenth != tenth_before && done_ < total_))
-    draw(false);
+  const bool new_tenth = tenth != tenth_before && done_ < total_;
+  if (terminal_ ? since >= kRedrawSeconds : since >= (new_tenth ? kTenthSeconds : kLineSeconds)) draw(false);
 }
 
 void Progress::finish(const std::string& status) {

@@ -36,7 +36,7 @@ std::string on_a_terminal(Action action) {
   return text;
 }
 
-TEST(Progress, WritesALinePerTenthWithoutATerminal) {
+TEST(Progress, WithoutATerminalFastWorkGivesOneLine) {
   testing::internal::CaptureStderr();
   {
     Progress progress("train", 1000);
@@ -45,9 +45,8 @@ TEST(Progress, WritesALinePerTenthWithoutATerminal) {
     progress.finish();
   }
   const std::vector<std::string> lines = split(testing::internal::GetCapturedStderr(), '\n');
-  ASSERT_EQ(lines.size(), 11u);  // 10 % to 90 %, the end, and the empty text behind the last newline
-  expect_contains(lines[0], "train 10%  100/1000  loss 100  0:00 (0:00 left)");
-  EXPECT_EQ(lines[9], "train 100%  1000/1000  loss 1000  0:00");
+  ASSERT_EQ(lines.size(), 2u);  // the end, and the empty text behind the last newline
+  EXPECT_EQ(lines[0], "train 100%  1000/1000  loss 1000  0:00");
 }
 
 TEST(Progress, UnknownTotalShowsTheCount) {
