@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "rqat/base/error.h"
@@ -46,10 +47,11 @@ BlockWalker::BlockWalker(model::CausalLM& model, const Calibration& calibration)
 
 std::vector<InputGroup> BlockWalker::input_groups() {
   const at::NoGradGuard no_grad;
+  const std::vector<nn::LinearBase*> layers = model_.block_linears(block_);
   std::vector<InputGroup> groups;
   at::Tensor last;  // held, so that no later input can have its address
   Observers observers;
-  for (nn::LinearBase* layer : model_.block_linears(block_)) {
+  for (nn::LinearBase* layer : layers) {
     observers.add(layer, [&groups, &last, layer](const at::Tensor& x) {
       if (!last.is_same(x)) groups.emplace_back();
       last = x;
@@ -58,6 +60,11 @@ std::vector<InputGroup> BlockWalker::input_groups() {
   }
   const nn::TokenBatch probe = nn::make_token_batch({{0}}).to(model_.device());
   model_.forward_block(block_, model_.embed(probe), model_.context(probe));
+  // The compiler chooses which of two function arguments (gate, up) is evaluated first.
+  const auto place = [&](nn::LinearBase* layer) { return std::find(layers.begin(), layers.end(), layer); };
+  for (InputGroup& group : groups) {
+    std::sort(group.begin(), group.end(), [&](nn::LinearBase* a, nn::LinearBase* b) { return place(a) < place(b); });
+  }
   return groups;
 }
 
