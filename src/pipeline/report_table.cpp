@@ -1,0 +1,141 @@
+#include "report_table.h"
+
+#include <algorithm>
+#include <set>
+
+#include "rqat/base/strings.h"
+
+namespace rqat::pipeline::report {
+
+namespace {
+
+using base::cat;
+using base::format_fixed;
+
+/// Characters as shown, for UTF-8 text of single-width characters.
+size_t width(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::string cell_text(const std::optional<double>& value, int digits, double factor = 1) {
+  return value ? format_fixed(factor * *value, digits) : "-";
+}
+
+std::string accuracy_text(const json& proportion) {
+  const auto value = number(proportion, "value"), low = number(proportion, "low"), high = number(proportion, "high");
+  if (!value) return "-";
+  std::string result = format_fixed(100 * *value, 1);
+  if (low && high) result += cat(" [", format_fixed(100 * *low, 1), ", ", format_fixed(100 * *high, 1), "]");
+  return result;
+}
+
+std::set<std::string> families_of(const json& results, const std::string& task_set) {
+  std::set<std::string> names;
+  for (const json& row : child(results, "models")) {
+    const json& families = child(child(child(row, "tasks"), task_set), "by_family");
+    if (!families.is_object()) continue;
+    for (const auto& [name, _] : families.items()) names.insert(name);
+  }
+  return names;
+}
+
+std::vector<std::string> row_of(const json& row, const std::string& task_set, const std::set<std::string>& families) {
+  const json& task = child(child(row, "tasks"), task_set);
+  const auto bytes = number(row, "size_bytes");
+  std::vector<std::string> cells{text(row, "model", "?")};
+  for (const std::string& family : families) {
+    cells.push_back(cell_text(number(child(child(task, "by_family"), family), "value"), 1, 100));
+  }
+  cells.push_back(accuracy_text(child(task, "overall")));
+  cells.push_back(cell_text(number(task, "kl_to_teacher"), 4));
+  cells.push_back(cell_text(number(task, "perplexity"), 3));
+  cells.push_back(cell_text(number(task, "mean_response_tokens"), 1));
+  cells.push_back(cell_text(number(task, "cut_share"), 1, 100));
+  cells.push_back(bytes ? size_text(*bytes) : "-");
+  cells.push_back(cell_text(number(row, "bits_per_weight"), 2));
+  return cells;
+}
+
+void drop_empty_columns(Table& table) {
+  for (size_t column = table.header.size(); column-- > 1;) {
+    const bool empty =
+        std::all_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return row[column] == "-"; });
+    if (!empty) continue;
+    const auto offset = static_cast<std::ptrdiff_t>(column);
+    table.header.erase(table.header.begin() + offset);
+    for (auto& row : table.rows) row.erase(row.begin() + offset);
+  }
+}
+
+int64_t problems_of(const json& results, const std::string& task_set) {
+  double most = 0;
+  for (const json& row : child(results, "models")) {
+    most = std::max(most, number(child(child(child(row, "tasks"), task_set), "overall"), "total").value_or(0));
+  }
+  return static_cast<int64_t>(most);
+}
+
+std::string padded(const std::string& text, size_t size, bool left) {
+  const std::string space(size - std::min(size, width(text)), ' ');
+  return left ? text + space : space + text;
+}
+
+}  // namespace
+
+std::string signed_points(double share) { return cat(share < 0 ? "" : "+", format_fixed(100 * share, 1)); }
+
+std::string size_text(double bytes) { return base::format_bytes(static_cast<int64_t>(bytes)); }
+
+std::vector<std::string> task_sets(const json& results) {
+  std::vector<std::string> names = texts(results, "task_sets");
+  if (!names.empty()) return names;
+  std::set<std::string> found;
+  for (const json& row : child(results, "models")) {
+    const json& tasks = child(row, "tasks");
+    if (!tasks.is_object()) continue;
+    for (const auto& [name, _] : tasks.items()) found.insert(name);
+  }
+  return {found.begin(), found.end()};
+}
+
+std::vector<TaskTable> task_tables(const json& results) {
+  std::vector<TaskTable> tables;
+  for (const std::string& task_set : task_sets(results)) {
+    const std::set<std::string> families = families_of(results, task_set);
+    Table table;
+    table.header.emplace_back("model");
+    table.header.insert(table.header.end(), families.begin(), families.end());
+    const std::string teacher = text(results, "teacher");
+    for (const std::string& name : {std::string("all % [95 % interval]"), teacher.empty() ? "KL" : cat("KL to ", teacher),
+                                    std::string("perplexity"), std::string("tokens"), std::string("cut %"),
+                                    std::string("size"), std::string("bits/weight")}) {
+      table.header.push_back(name);
+    }
+    for (const json& row : child(results, "models")) table.rows.push_back(row_of(row, task_set, families));
+    drop_empty_columns(table);
+    tables.push_back({task_set, problems_of(results, task_set), std::move(table)});
+  }
+  return tables;
+}
+
+std::string aligned(const Table& table) {
+  std::vector<size_t> widths;
+  for (size_t column = 0; column < table.header.size(); ++column) {
+    size_t widest = width(table.header[column]);
+    for (const auto& row : table.rows) widest = std::max(widest, width(row[column]));
+    widths.push_back(widest);
+  }
+  const auto line = [&](const std::vector<std::string>& cells) {
+    std::string result;
+    for (size_t i = 0; i < cells.size(); ++i) result += "  " + padded(cells[i], widths[i], i == 0);
+    return result.substr(0, result.find_last_not_of(' ') + 1) + "\n";
+  };
+  std::vector<std::string> rule;
+  for (const size_t size : widths) rule.emplace_back(size, '-');
+  std::string result = line(table.header) + line(rule);
+  for (const auto& row : table.rows) result += line(row);
+  return result;
+}
+
+}  // namespace rqat::pipeline::report

@@ -1,0 +1,228 @@
+// Curves of training, and errors of layers, on the page.
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "report_charts.h"
+#include "report_sections.h"
+#include "report_svg.h"
+#include "rqat/base/strings.h"
+
+namespace rqat::pipeline::report {
+
+namespace {
+
+using base::cat;
+using base::format_fixed;
+
+/// How a metric is drawn.
+struct Curve {
+  std::string key, title, unit;
+  double factor = 1;
+  bool from_zero = true;
+};
+
+const std::vector<Curve>& curves() {
+  static const std::vector<Curve> kCurves{
+      {"loss", "Loss", "", 1, false},
+      {"reward", "Mean reward", ""},
+      {"eval_accuracy", "Accuracy between steps", "%", 100},
+      {"zero_std_groups", "Groups whose rewards are all equal", "%", 100},
+      {"mean_length", "Response length in tokens", ""},
+      {"codes_flipped", "Codes flipped per step", "%", 100},
+      {"grad_norm", "Gradient norm before clipping", ""},
+      {"learning_rate", "Learning rate", ""},
+      {"tokens_per_second", "Tokens per second", ""},
+  };
+  return kCurves;
+}
+
+double mean_of(Series::const_iterator begin, Series::const_iterator end) {
+  double sum = 0;
+  for (auto at = begin; at != end; ++at) sum += at->second;
+  return sum / static_cast<double>(end - begin);
+}
+
+double last_tenth(const Series& series) {
+  const auto count = static_cast<std::ptrdiff_t>(std::max<size_t>(1, series.size() / 10));
+  return mean_of(series.end() - count, series.end());
+}
+
+double first_tenth(const Series& series) {
+  const auto count = static_cast<std::ptrdiff_t>(std::max<size_t>(1, series.size() / 10));
+  return mean_of(series.begin(), series.begin() + count);
+}
+
+/// The band of one standard deviation about the reward, where both are logged at the same steps.
+void add_band(LineChart& chart, const Series& rewards, const std::map<std::string, Series>& metrics) {
+  const auto found = metrics.find("reward_std");
+  if (found == metrics.end() || found->second.size() != rewards.size()) return;
+  const Series mean = smoothed(rewards), spread = smoothed(found->second);
+  for (size_t i = 0; i < mean.size(); ++i) {
+    chart.band_low.emplace_back(mean[i].first, mean[i].second - spread[i].second);
+    chart.band_high.emplace_back(mean[i].first, mean[i].second + spread[i].second);
+  }
+}
+
+std::string curve_figure(const StageView& stage, const Curve& curve, const Series& series) {
+  LineChart chart;
+  chart.label = cat(curve.title, " of stage ", stage.id);
+  chart.from_zero = curve.from_zero;
+  chart.factor = curve.factor;
+  chart.unit = curve.unit;
+  const bool sparse = curve.key == "eval_accuracy";
+  const Series smooth = smoothed(series);
+  if (sparse || smooth == series) {
+    chart.lines.push_back({curve.title, series, "main", sparse, false});
+  } else {
+    chart.lines.push_back({curve.title, series, "raw", false, false});
+    chart.lines.push_back({"smoothed", smooth, "main", false, false});
+  }
+  if (curve.key == "reward") add_band(chart, series, stage.metrics);
+  const double value = curve.factor * (sparse ? series.back().second : last_tenth(series));
+  std::string remark = cat(short_number(value), curve.unit.empty() ? "" : " " + curve.unit, sparse ? " at the last" : " in the last tenth");
+  if (!chart.band_low.empty()) remark += ", band: one standard deviation";
+  return figure(curve.title, remark, draw(chart));
+}
+
+std::string metrics_table(const StageView& stage) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [key, series] : stage.metrics) {
+    const auto [low, high] = std::minmax_element(series.begin(), series.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    rows.push_back({key, short_number(first_tenth(series)), short_number(last_tenth(series)), short_number(low->second),
+                    short_number(high->second), short_number(static_cast<double>(series.size()))});
+  }
+  return table_html({"metric", "first tenth", "last tenth", "lowest", "highest", "rows"}, rows, "numbers");
+}
+
+std::string training_of(const StageView& stage) {
+  double steps = 0;
+  for (const auto& [_, series] : stage.metrics) steps = std::max(steps, series.back().first + 1);
+  std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", escape(stage.type), ", ", short_number(steps), " steps");
+  if (const auto seconds = number(stage.stamp, "seconds")) html += cat(", ", duration_text(*seconds));
+  html += cat(stage.state == "done" ? "" : ", " + escape(stage.state), "</span></h3>\n<div class=\"curves\">\n");
+  for (const Curve& curve : curves()) {
+    const auto found = stage.metrics.find(curve.key);
+    if (found == stage.metrics.end()) continue;
+    const bool flat_zero = std::all_of(found->second.begin(), found->second.end(), [](const auto& point) { return point.second == 0; });
+    if (!(flat_zero && curve.key == "codes_flipped")) html += curve_figure(stage, curve, found->second);
+  }
+  return html + "</div>\n" + details("All metrics in numbers", metrics_table(stage));
+}
+
+/// "model.layers.12.self_attn.q_proj" is block 12, kind "self_attn.q_proj".
+struct LayerPlace {
+  double block = 0;
+  std::string kind;
+};
+
+LayerPlace place_of(const std::string& layer) {
+  const std::vector<std::string> parts = base::split(layer, '.');
+  for (size_t i = 0; i + 1 < parts.size(); ++i) {
+    const std::string& part = parts[i];
+    if (part.empty() || part.size() > 6 || !std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; })) continue;
+    return {std::stod(part), base::join({parts.begin() + static_cast<std::ptrdiff_t>(i) + 1, parts.end()}, ".")};
+  }
+  return {0, layer};
+}
+
+struct KindErrors {
+  std::string kind;
+  Series rtn, method, fallbacks;
+};
+
+constexpr size_t kMostKinds = 16;
+
+std::vector<KindErrors> errors_by_kind(const json& layers) {
+  std::vector<KindErrors> kinds;
+  for (const json& layer : layers) {
+    const auto error = number(layer, "error"), rtn = number(layer, "rtn_error");
+    if (!error) continue;
+    const LayerPlace place = place_of(text(layer, "layer"));
+    auto found = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.kind == place.kind; });
+    if (found == kinds.end()) {
+      if (kinds.size() == kMostKinds) continue;
+      found = kinds.insert(kinds.end(), {place.kind, {}, {}, {}});
+    }
+    found->method.emplace_back(place.block, *error);
+    if (rtn) found->rtn.emplace_back(place.block, *rtn);
+    if (flag(layer, "fallback")) found->fallbacks.emplace_back(place.block, *error);
+  }
+  for (KindErrors& kind : kinds) {
+    for (Series* series : {&kind.rtn, &kind.method, &kind.fallbacks}) std::sort(series->begin(), series->end());
+  }
+  return kinds;
+}
+
+std::string error_figure(const KindErrors& kind, const std::string& id, bool compared, double highest) {
+  LineChart chart;
+  chart.label = cat("Relative error of ", kind.kind, " by block");
+  chart.x_label = "block";
+  chart.width = 250;
+  chart.height = 150;
+  chart.highest = highest;
+  if (compared) chart.lines.push_back({"RTN", kind.rtn, "other", true, false});
+  chart.lines.push_back({id, kind.method, "main", true, false});
+  if (!kind.fallbacks.empty()) chart.lines.push_back({"fell back to RTN", kind.fallbacks, "accent", false, true});
+  return figure(kind.kind, "", draw(chart));
+}
+
+std::string layers_table(const json& layers) {
+  std::vector<std::vector<std::string>> rows;
+  for (const json& layer : layers) {
+    const auto error = number(layer, "error"), rtn = number(layer, "rtn_error");
+    rows.push_back({text(layer, "layer", "?"), error ? short_number(*error) : "-", rtn ? short_number(*rtn) : "-",
+                    text(layer, "format"), cat(flag(layer, "fallback") ? "RTN taken: " : "", text(layer, "note"))});
+  }
+  return table_html({"layer", "error", "RTN error", "format", "note"}, rows, "numbers");
+}
+
+std::string quantization_of(const StageView& stage) {
+  double error_sum = 0, rtn_sum = 0, highest = 0, count = 0, fallbacks = 0;
+  bool compared = false;
+  for (const json& layer : stage.quant_report) {
+    const auto error = number(layer, "error"), rtn = number(layer, "rtn_error");
+    if (!error) continue;
+    ++count;
+    fallbacks += flag(layer, "fallback") ? 1 : 0;
+    error_sum += *error;
+    rtn_sum += rtn.value_or(*error);
+    highest = std::max({highest, *error, rtn.value_or(0)});
+    compared = compared || (rtn && *rtn != *error);
+  }
+  if (count == 0) return "";
+  std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", short_number(count), " layers, mean relative error ",
+                         short_number(error_sum / count), compared ? cat(", with RTN ", short_number(rtn_sum / count)) : "",
+                         fallbacks > 0 ? cat(", ", fallbacks, " fell back to RTN") : "", "</span></h3>\n");
+  if (compared) {
+    std::vector<std::pair<std::string, std::string>> entries{{"swatch other", "RTN (round to nearest)"}, {"swatch main", stage.id}};
+    if (fallbacks > 0) entries.emplace_back("ring", "fell back to RTN");
+    html += legend(entries);
+  }
+  html += "<div class=\"small\">\n";
+  for (const KindErrors& kind : errors_by_kind(stage.quant_report)) html += error_figure(kind, stage.id, compared, highest);
+  return html + "</div>\n" + details("All layers in numbers", layers_table(stage.quant_report));
+}
+
+}  // namespace
+
+std::string training_section(const RunView& run) {
+  std::string html;
+  for (const StageView& stage : run.stages) {
+    if (!stage.metrics.empty()) html += training_of(stage);
+  }
+  return html.empty() ? "" : cat("<section>\n<h2>Training</h2>\n", html, "</section>\n");
+}
+
+std::string quantization_section(const RunView& run) {
+  std::string html;
+  for (const StageView& stage : run.stages) {
+    if (stage.quant_report.is_array()) html += quantization_of(stage);
+  }
+  if (html.empty()) return "";
+  return cat("<section>\n<h2>Quantization error by layer</h2>\n<p class=\"remark\">Squared error of a layer's output on calibration "
+             "inputs (of its weight, where there are none) relative to the output itself, by block of the model.</p>\n",
+             html, "</section>\n");
+}
+
+}  // namespace rqat::pipeline::report
