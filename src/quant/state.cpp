@@ -27,12 +27,12 @@ void for_each_quantized(const std::vector<nn::LinearBase*>& layers, Function fun
 
 QuantFormat read_format(const json& value, const std::string& where) {
   QuantFormat format;
-  base::Node node = base::Node::map({where});
+  base::Node node = base::Node::map();
   for (const auto& [key, field] : value.items()) {
-    node.set(key, base::Node::scalar(field.is_string() ? field.get<std::string>() : field.dump(), {where}));
+    node.set(key, base::Node::scalar(field.is_string() ? field.get<std::string>() : field.dump()));
   }
   base::Faults faults;
-  base::read_config(format, node, "format", faults);
+  base::read_config(format, node, where, faults);
   if (!faults.empty()) throw base::IoError(base::join(faults.lines(), "\n"));
   return format;
 }
