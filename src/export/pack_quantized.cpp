@@ -58,14 +58,12 @@ at::Tensor read_as(const io::TensorSource& source, const std::string& name,
   throw base::IoError(cat("tensor '", what, "' is ", got, ", expected ", expected));
 }
 
+/// A code of up to 8 bits lies in one word, or in the high end of one and the low end of the next.
 void unpack_row(const uint32_t* words, int64_t num_bits, int64_t columns, int32_t* codes) {
   for (int64_t column = 0; column < columns; ++column) {
-    uint32_t code = 0;
-    for (int64_t bit = 0; bit < num_bits; ++bit) {
-      const int64_t place = column * num_bits + bit;
-      code |= (words[place / 32] >> (place % 32) & 1U) << bit;
-    }
-    codes[column] = static_cast<int32_t>(code);
+    const int64_t first = column * num_bits, last = first + num_bits - 1;
+    const uint64_t pair = words[first / 32] | static_cast<uint64_t>(words[last / 32]) << 32;
+    codes[column] = static_cast<int32_t>(pair >> (first % 32) & ((uint64_t{1} << num_bits) - 1));
   }
 }
 

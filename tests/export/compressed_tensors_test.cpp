@@ -181,12 +181,18 @@ TEST(CompressedTensors, CopiesTheModelFilesAlone) {
 }
 
 TEST(CompressedTensors, ServeCommandAndNotes) {
-  QuantizedModel three(policy_of(3, false, 8));
+  QuantizedModel three(policy_of(3, true, 8));
   const auto odd = three.folder.path() / "it's here";
   const ExportReport report = make_exporter("compressed_tensors")->write(*three.model, three.source, odd);
   EXPECT_EQ(report.serve_command, "vllm serve '" + (three.folder.path() / "it'\\''s here").string() +
                                       "' --dtype float16 --max-model-len 512");
   EXPECT_THAT(report.notes, ElementsAre(HasSubstr("float16"), HasSubstr("densely"), HasSubstr("Humming")));
+
+  QuantizedModel refused(policy_of(4, false, 8, "{'*.o_proj': {num_bits: 2}}"));
+  const ExportReport asymmetric =
+      make_exporter("compressed_tensors")->write(*refused.model, refused.source, refused.out);
+  EXPECT_EQ(asymmetric.serve_command, "");
+  EXPECT_THAT(asymmetric.notes, ElementsAre(HasSubstr("float16"), HasSubstr("vLLM refuses asymmetric 2 and 3 bits")));
 
   const auto command = [](const quant::QuantPolicy& policy, std::vector<std::string>& notes) {
     QuantizedModel model(policy);

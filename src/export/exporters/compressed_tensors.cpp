@@ -213,57 +213,73 @@ class CompressedTensors : public Exporter {
     return "bfloat16";
   }
 
-  void describe_serving(model::CausalLM& model, const fs::path& folder, ExportReport& report) const {
-    const std::string dtype = serve_dtype(model.linears());
-    std::set<int64_t> bits;
+  /// What the quantized layers of a model ask of an engine.
+  struct Needs {
+    std::set<int64_t> bits, asymmetric_bits;
     std::set<Scheme> schemes;
-    bool asymmetric = false;
-    for (nn::LinearBase* linear : model.linears()) {
+    std::string dtype;
+  };
+
+  static Needs needs_of(const Linears& linears) {
+    Needs needs;
+    needs.dtype = serve_dtype(linears);
+    for (nn::LinearBase* linear : linears) {
       const FakeQuantLinear* layer = as_quantized(linear);
       if (!layer) continue;
-      bits.insert(layer->format().num_bits);
-      schemes.insert(scheme_for(*layer));
-      asymmetric = asymmetric || !layer->format().symmetric;
+      needs.bits.insert(layer->format().num_bits);
+      if (!layer->format().symmetric) needs.asymmetric_bits.insert(layer->format().num_bits);
+      needs.schemes.insert(scheme_for(*layer));
     }
-    report.notes.push_back(cat("compute in ", dtype, ": other dtypes round the stored scales"));
-    if (bits.count(3) > 0) {
+    return needs;
+  }
+
+  void describe_serving(model::CausalLM& model, const fs::path& folder, ExportReport& report) const {
+    const Needs needs = needs_of(model.linears());
+    report.notes.push_back(cat("compute in ", needs.dtype, ": other dtypes round the stored scales"));
+    if (needs.bits.count(3) > 0) {
       report.notes.push_back(
           cat("3 bits are packed densely: readers from before June 2026 misread them; "
               "compressed-tensors ",
               kLayoutVersion, " reads them"));
     }
     if (config_.target_engine == "transformers") {
-      serve_with_transformers(dtype, asymmetric, schemes.size() > 1, folder, report);
+      serve_with_transformers(needs, folder, report);
     } else {
-      serve_with_vllm(dtype, bits.count(2) + bits.count(3) > 0, model.config().max_position_embeddings, folder, report);
+      serve_with_vllm(needs, model.config().max_position_embeddings, folder, report);
     }
   }
 
-  static void serve_with_vllm(const std::string& dtype, bool new_kernels, int64_t context, const fs::path& folder,
-                              ExportReport& report) {
-    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", dtype, " --max-model-len ",
+  /// vLLM's CompressedTensorsWNA16 takes zero points with 4 and 8 bits alone.
+  static void serve_with_vllm(const Needs& needs, int64_t context, const fs::path& folder, ExportReport& report) {
+    if (needs.asymmetric_bits.count(2) + needs.asymmetric_bits.count(3) > 0) {
+      report.notes.emplace_back(
+          "vLLM refuses asymmetric 2 and 3 bits: quantize with symmetric: true to serve packed codes with "
+          "it, or export as hf_dequantized");
+      return;
+    }
+    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", needs.dtype, " --max-model-len ",
                                std::min(context, kLongestContext));
-    if (!new_kernels) return;
-    report.notes.emplace_back(
-        "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the "
-        "Turing generation or later");
+    if (needs.bits.count(2) + needs.bits.count(3) > 0) {
+      report.notes.emplace_back(
+          "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the "
+          "Turing generation or later");
+    }
   }
 
   /// transformers 5.23 with compressed-tensors 0.20 expects the zero points of packed layers unpacked, also for files
   /// that compressed-tensors wrote; dequantizing on load avoids it, but takes the first group of config.json for all
   /// layers.
-  static void serve_with_transformers(const std::string& dtype, bool asymmetric, bool several, const fs::path& folder,
-                                      ExportReport& report) {
+  static void serve_with_transformers(const Needs& needs, const fs::path& folder, ExportReport& report) {
+    const bool asymmetric = !needs.asymmetric_bits.empty();
     report.serve_command =
         cat("python -c \"import sys, torch; from transformers import AutoModelForCausalLM, CompressedTensorsConfig; "
             "AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.",
-            dtype, asymmetric ? ", quantization_config=CompressedTensorsConfig(dequantize=True)" : "", ")\" ",
+            needs.dtype, asymmetric ? ", quantization_config=CompressedTensorsConfig(dequantize=True)" : "", ")\" ",
             shell_word(folder));
-    if (asymmetric) {
-      report.notes.emplace_back(
-          "transformers 5.23 loads asymmetric files only with CompressedTensorsConfig(dequantize=True)");
-    }
-    if (asymmetric && several) {
+    if (!asymmetric) return;
+    report.notes.emplace_back(
+        "transformers 5.23 loads asymmetric files only with CompressedTensorsConfig(dequantize=True)");
+    if (needs.schemes.size() > 1) {
       report.notes.emplace_back("and then only when all layers have one format: export as hf_dequantized instead");
     }
   }
