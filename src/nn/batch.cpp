@@ -35,6 +35,14 @@ TokenBatch make_token_batch(const std::vector<std::vector<int64_t>>& documents) 
   return batch;
 }
 
+void pad_token_batch(TokenBatch& batch, int64_t multiple) {
+  const int64_t size = batch.size(), padding = (multiple - size % multiple) % multiple;
+  if (padding == 0) return;
+  batch.ids = at::cat({batch.ids, at::zeros({padding}, batch.ids.options())});
+  batch.positions = at::cat({batch.positions, at::arange(padding, batch.positions.options())});
+  batch.segments.push_back({size, size + padding, -1});
+}
+
 void check_token_batch(const TokenBatch& batch) {
   const auto fail = [](const std::string& text) { throw std::invalid_argument("token batch: " + text); };
   for (const at::Tensor* tensor : {&batch.ids, &batch.positions}) {

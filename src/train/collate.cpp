@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "rollout_batch.h"
 #include "rqat/train/trainer.h"
 
 namespace rqat::train {
@@ -17,7 +18,9 @@ Collated collate(const std::vector<const data::Example*>& examples, at::Device d
     }
     offset += static_cast<int64_t>(example->ids.size());
   }
-  return {nn::make_token_batch(documents).to(device), at::tensor(rows, at::kLong).to(device),
+  nn::TokenBatch tokens = nn::make_token_batch(documents);
+  nn::pad_token_batch(tokens, kTokenMultiple);
+  return {tokens.to(device), at::tensor(rows, at::kLong).to(device),
           at::tensor(targets, at::kLong).to(device)};
 }
 

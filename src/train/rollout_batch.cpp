@@ -33,6 +33,7 @@ class Builder {
     batch.tokens.ids = at::tensor(ids_, at::kLong);
     batch.tokens.positions = at::tensor(positions_, at::kLong);
     batch.tokens.segments = segments_;
+    nn::pad_token_batch(batch.tokens, kTokenMultiple);
     batch.rows = at::tensor(rows_, at::kLong);
     batch.targets = at::tensor(targets_, at::kLong);
     batch.sequence = at::tensor(sequence_, at::kLong);

@@ -10,6 +10,9 @@
 
 namespace rqat::train {
 
+/// Micro-batches are filled up to a multiple of this (nn::pad_token_batch).
+inline constexpr int64_t kTokenMultiple = 64;
+
 /// The answers of one prompt.
 struct RolloutGroup {
   std::vector<const rl::Rollout*> rollouts;

@@ -33,6 +33,8 @@ nlohmann::json to_json(const exporting::ExportReport& report, const exporting::R
   }
   return {{"total_bytes", report.total_bytes},
           {"serve_command", report.serve_command},
+          {"notes", report.notes},
+          {"parameters_different", trip.parameters_different},
           {"codes_equal", trip.codes_equal},
           {"codes_compared", trip.codes_compared},
           {"codes_different", trip.codes_different},
@@ -68,8 +70,9 @@ class ExportStage : public Stage {
       const exporting::RoundTrip trip = exporter->verify(*loaded.model, loaded.folder, folder, probe);
       base::log_info(cat(run.id, "/", component.name, ": ", base::format_bytes(report.total_bytes), "; ", trip.text()));
       if (!report.serve_command.empty()) base::log_info(cat("  serve with: ", report.serve_command));
+      for (const std::string& note : report.notes) base::log_info(cat("  note: ", note));
       reports[component.name] = to_json(report, trip);
-      if (!trip.codes_equal) {
+      if (!trip.codes_equal || trip.parameters_different > 0) {
         throw base::DataError(cat("stage ", run.id, ": ", component.name, " read back differs: ", trip.text()));
       }
     }
