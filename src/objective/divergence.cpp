@@ -13,7 +13,6 @@ ObjectiveOutput Divergence::compute(const ObjectiveInput& input) const {
   const at::NoGradGuard no_grad;
   if (input.teacher == nullptr) throw base::ConfigError(base::cat("objective ", name_, " needs a teacher"));
   const int64_t vocab = input.head.weight->plain.size(0), teacher_vocab = input.teacher->head.weight->plain.size(0);
-  // Padded vocabularies (151,936 against 152,064 in the Qwen family): compare what both have.
   const int64_t common = std::min(vocab, teacher_vocab);
   ObjectiveOutput output;
   if (input.want_gradient) output.grad_hidden = at::empty_like(input.hidden);
@@ -21,8 +20,8 @@ ObjectiveOutput Divergence::compute(const ObjectiveInput& input) const {
     at::Tensor student = tile_logits(input.hidden, input.head, begin, end);
     at::Tensor teacher = tile_logits(input.teacher->hidden, input.teacher->head, begin, end);
     const at::Tensor weights = tile_weights(input, begin, end);
-    at::Tensor student_part = common < vocab ? student.slice(1, 0, common).contiguous() : student;
-    at::Tensor teacher_part = common < teacher_vocab ? teacher.slice(1, 0, common).contiguous() : teacher;
+    at::Tensor student_part = leading_columns(student, common);
+    at::Tensor teacher_part = leading_columns(teacher, common);
     const ops::RowLoss rows =
         ops::divergence_rows(student_part, teacher_part, weights, beta_, temperature_, input.want_gradient);
     add_tile(output, rows.loss, rows.entropy, weights, input.normalizer, name_);

@@ -20,11 +20,20 @@ inline at::Tensor tile_logits(const at::Tensor& hidden, const Head& head, int64_
 }
 
 /// Sends dL/dlogits (fp32) of a tile on to the hidden states and, when trained, to the head.
-void backpropagate_tile(const at::Tensor& logits_grad, const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end,
-                        at::Tensor& grad_hidden);
+void backpropagate_tile(const at::Tensor& logits_grad, const at::Tensor& hidden, const Head& head, int64_t begin,
+                        int64_t end, at::Tensor& grad_hidden);
 
 /// row_weight / normalizer of rows begin..end, as fp32.
 at::Tensor tile_weights(const ObjectiveInput& input, int64_t begin, int64_t end);
+
+/// The first `count` columns: padded vocabularies (151,936 against 152,064 in the Qwen family) are compared in what
+/// both have.
+inline at::Tensor leading_columns(const at::Tensor& logits, int64_t count) {
+  return count < logits.size(1) ? logits.slice(1, 0, count).contiguous() : logits;
+}
+
+/// Sum of rows * weights; a row of weight 0 does not count, even when it is not finite.
+double weighted_sum(const at::Tensor& rows, const at::Tensor& weights);
 
 /// Adds loss and metrics of a tile: weighted loss, entropy and row count.
 void add_tile(ObjectiveOutput& output, const at::Tensor& loss, const at::Tensor& entropy, const at::Tensor& weights,

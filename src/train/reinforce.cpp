@@ -4,12 +4,12 @@
 #include <cmath>
 
 #include "backpropagate.h"
+#include "rollout_batch.h"
 #include "rqat/base/error.h"
 #include "rqat/base/log.h"
 #include "rqat/base/rng.h"
 #include "rqat/base/strings.h"
 #include "rqat/train/trainer.h"
-#include "rollout_batch.h"
 
 namespace rqat::train {
 
@@ -24,8 +24,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 class ReinforceLoop {
  public:
   ReinforceLoop(model::CausalLM& model, model::CausalLM* reference, const text::Tokenizer& tokenizer,
-                const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids, const std::vector<data::Record>& records,
-                const data::DataConfig& data, const ReinforceConfig& config, uint64_t seed)
+                const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids,
+                const std::vector<data::Record>& records, const data::DataConfig& data, const ReinforceConfig& config,
+                uint64_t seed)
       : model_(model),
         reference_(reference),
         tokenizer_(tokenizer),
@@ -39,6 +40,11 @@ class ReinforceLoop {
         runner_(model, config),
         sampler_(static_cast<int64_t>(records.size()), seed),
         engine_(model, stop_ids, config.max_slots, data.max_length + config.max_completion_length) {
+    if (!objective_->needs_policy() || objective_->needs_teacher()) {
+      throw base::ConfigError(cat("objective ", config.objective.name,
+                                  objective_->needs_teacher() ? " needs a teacher" : " is no policy objective",
+                                  "; use a `train` stage"));
+    }
     sampling_.temperature = config.temperature;
     sampling_.top_p = config.top_p;
     sampling_.top_k = config.top_k;
@@ -64,7 +70,8 @@ class ReinforceLoop {
     }
     const auto update_start = std::chrono::steady_clock::now();
     const bool several = config_.num_iterations * config_.mini_batches > 1;
-    std::vector<PolicyBatch> batches = make_policy_batches(groups, config_.mini_batches, config_.max_tokens_per_micro_batch);
+    std::vector<PolicyBatch> batches =
+        make_policy_batches(groups, config_.mini_batches, config_.max_tokens_per_micro_batch);
     for (PolicyBatch& mini_batch : batches) {
       for (PolicyMicroBatch& micro_batch : mini_batch.micro_batches) add_log_probs(micro_batch, several);
     }
@@ -89,7 +96,8 @@ class ReinforceLoop {
  private:
   rl::RolloutBatch sample(int64_t number) {
     std::vector<data::Record> records;
-    for (int64_t i = 0; i < config_.prompts_per_step; ++i) records.push_back(records_[static_cast<size_t>(sampler_.next())]);
+    for (int64_t i = 0; i < config_.prompts_per_step; ++i)
+      records.push_back(records_[static_cast<size_t>(sampler_.next())]);
     model_.set_execution(nn::Execution::kPacked);
     rl::RolloutBatch batch =
         rl::collect(engine_, records, data_, tokenizer_, chat_, *reward_, config_.num_generations, sampling_,
@@ -108,7 +116,8 @@ class ReinforceLoop {
     if (reference_ != nullptr) {
       const at::Tensor hidden = hidden_rows(*reference_, batch.tokens, batch.rows);
       batch.reference_log_prob =
-          objective::log_probs(hidden, {&reference_->prepared_head(), nullptr}, batch.targets, config_.temperature).log_prob;
+          objective::log_probs(hidden, {&reference_->prepared_head(), nullptr}, batch.targets, config_.temperature)
+              .log_prob;
     }
   }
 
@@ -129,7 +138,8 @@ class ReinforceLoop {
       input.normalizer = static_cast<double>(mini_batch.num_rows);
       sums.add(backpropagate(model_, micro_batch.tokens, micro_batch.rows, *objective_, std::move(input)));
     }
-    if (!std::isfinite(sums.loss)) throw base::DataError(cat("step ", number, ": the policy loss is not finite; lower the learning rate"));
+    if (!std::isfinite(sums.loss))
+      throw base::DataError(cat("step ", number, ": the policy loss is not finite; lower the learning rate"));
     return runner_.finish_step(number);
   }
 
@@ -154,11 +164,12 @@ class ReinforceLoop {
 
 void train_reinforce(model::CausalLM& model, model::CausalLM* reference, const text::Tokenizer& tokenizer,
                      const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids,
-                     const std::vector<data::Record>& records, const data::DataConfig& data, const ReinforceConfig& config,
-                     uint64_t seed, const Callbacks& callbacks) {
+                     const std::vector<data::Record>& records, const data::DataConfig& data,
+                     const ReinforceConfig& config, uint64_t seed, const Callbacks& callbacks) {
   ReinforceLoop loop(model, reference, tokenizer, chat, stop_ids, records, data, config, seed);
   for (int64_t step = 0; step < config.max_steps; ++step) {
-    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate) callbacks.on_evaluate(step);
+    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate)
+      callbacks.on_evaluate(step);
     const Metrics metrics = loop.step(step);
     const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
     if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);

@@ -25,6 +25,9 @@ class SupervisedLoop {
         objective_(objective::objectives().make(config.objective)),
         runner_(model, config),
         sampler_(static_cast<int64_t>(examples.size()), seed) {
+    if (objective_->needs_policy()) {
+      throw base::ConfigError(cat("objective ", config.objective.name, " belongs in a `reinforce` stage"));
+    }
     if (objective_->needs_teacher() && teacher == nullptr) {
       throw base::ConfigError(cat("objective ", config.objective.name, " needs a teacher"));
     }
@@ -41,7 +44,8 @@ class SupervisedLoop {
       targets += example.num_targets();
       tokens += lengths.back();
     }
-    if (targets == 0) throw base::DataError(cat("step ", number, ": no token of the batch is counted by the loss mask"));
+    if (targets == 0)
+      throw base::DataError(cat("step ", number, ": no token of the batch is counted by the loss mask"));
     StepSums sums;
     for (const std::vector<int64_t>& group : data::pack_micro_batches(lengths, config_.max_tokens_per_micro_batch)) {
       std::vector<const data::Example*> batch;
@@ -101,7 +105,8 @@ void train_supervised(model::CausalLM& model, model::CausalLM* teacher, const st
                       const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks) {
   SupervisedLoop loop(model, teacher, examples, config, seed);
   for (int64_t step = 0; step < config.max_steps; ++step) {
-    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate) callbacks.on_evaluate(step);
+    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate)
+      callbacks.on_evaluate(step);
     const Metrics metrics = loop.step(step);
     const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
     if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);

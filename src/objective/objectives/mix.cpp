@@ -1,6 +1,8 @@
 // Weighted sum of objectives on the same rows.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/objective/objective.h"
@@ -18,8 +20,13 @@ struct MixConfig : base::Config {
     v.field("weights", weights, "one weight per part; default: all 1");
   }
   std::vector<std::string> check() const override {
-    if (weights.empty() || weights.size() == parts.size()) return {};
-    return {base::cat("mix: ", parts.size(), " parts but ", weights.size(), " weights")};
+    if (parts.empty()) return {"mix: parts is empty, expected at least one objective"};
+    if (weights.empty()) return {};
+    if (weights.size() != parts.size())
+      return {base::cat("mix: ", parts.size(), " parts but ", weights.size(), " weights")};
+    const bool all_zero = std::all_of(weights.begin(), weights.end(), [](double weight) { return weight == 0; });
+    return all_zero ? std::vector<std::string>{"mix: all weights are 0, nothing would be trained"}
+                    : std::vector<std::string>{};
   }
 };
 
@@ -46,19 +53,17 @@ class Mix : public Objective {
   ObjectiveOutput compute(const ObjectiveInput& input) const override {
     ObjectiveOutput sum;
     for (size_t i = 0; i < parts_.size(); ++i) {
-      ObjectiveInput scaled = input;
-      scaled.normalizer = input.normalizer / weights_[i];
       if (weights_[i] == 0) continue;
-      const ObjectiveOutput part = parts_[i]->compute(scaled);
+      const ObjectiveOutput part = parts_[i]->compute(weighted(input, weights_[i]));
       sum.loss += part.loss;
       if (part.grad_hidden.defined()) {
         sum.grad_hidden = sum.grad_hidden.defined() ? sum.grad_hidden.add_(part.grad_hidden) : part.grad_hidden;
       }
       for (const auto& [key, value] : part.sums) {
         if (key == "rows" || key == "entropy") {
-          sum.sums[key] = value;
+          sum.sums[key] = value / weights_[i];
         } else {
-          sum.sums[key] += value;
+          sum.sums[key] += value / weights_[i];
         }
       }
     }
@@ -66,6 +71,14 @@ class Mix : public Objective {
   }
 
  private:
+  /// The weight travels with the rows: it reaches loss, gradients and (undone by compute) metrics of every part alike.
+  static ObjectiveInput weighted(ObjectiveInput input, double weight) {
+    const int64_t rows = input.hidden.size(0);
+    input.row_weight = input.row_weight.defined() ? input.row_weight * weight
+                                                  : at::full({rows}, weight, input.hidden.options().dtype(at::kFloat));
+    return input;
+  }
+
   std::vector<std::unique_ptr<Objective>> parts_;
   std::vector<double> weights_;
 };

@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <set>
+
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/ops/optimizer.h"
@@ -15,8 +17,8 @@ struct AdamWConfig : base::Config {
   double adam_beta1 = 0.9, adam_beta2 = 0.95, adam_epsilon = 1e-8, weight_decay = 0.0;
   void fields(base::FieldVisitor& v) override {
     v.field("learning_rate", learning_rate, "peak learning rate", base::positive());
-    v.field("scale_learning_rate", scale_learning_rate, "for scales and zero points of quantisers; default: learning_rate",
-            base::non_negative());
+    v.field("scale_learning_rate", scale_learning_rate,
+            "for scales and zero points of quantisers; default: learning_rate", base::non_negative());
     v.field("adam_beta1", adam_beta1, "decay of the first moment", base::Range{0, 1});
     v.field("adam_beta2", adam_beta2, "decay of the second moment", base::Range{0, 1});
     v.field("adam_epsilon", adam_epsilon, "added to the root of the second moment", base::positive());
@@ -26,7 +28,8 @@ struct AdamWConfig : base::Config {
 
 class AdamW : public Optimizer {
  public:
-  AdamW(const AdamWConfig& config, std::vector<Slot> slots) : config_(config), slots_(std::move(slots)), moments_(slots_.size()) {}
+  AdamW(const AdamWConfig& config, std::vector<Slot> slots)
+      : config_(config), slots_(std::move(slots)), moments_(slots_.size()) {}
 
   void step(double lr_factor, double grad_scale) override {
     ++step_;
@@ -63,14 +66,22 @@ class AdamW : public Optimizer {
     const auto take = [&](const std::string& name, const at::Tensor& like) {
       const auto found = state.find(name);
       if (found == state.end()) throw base::IoError(base::cat("optimizer state lacks ", name));
-      if (found->second.sizes() != like.sizes()) throw base::IoError(base::cat("optimizer state ", name, " has another shape than its parameter"));
+      if (found->second.sizes() != like.sizes())
+        throw base::IoError(base::cat("optimizer state ", name, " has another shape than its parameter"));
       return found->second.to(like.device(), at::kFloat).clone();
     };
+    std::set<std::string> known{"step"};
+    for (const Slot& slot : slots_) known.insert({"m." + slot.name, "v." + slot.name});
+    for (const auto& [name, tensor] : state) {
+      if (known.count(name) == 0)
+        throw base::IoError(base::cat("optimizer state ", name, " belongs to no trained parameter"));
+    }
     const auto step = state.find("step");
     if (step == state.end()) throw base::IoError("optimizer state lacks step");
     step_ = step->second.item<int64_t>();
     for (size_t i = 0; i < slots_.size(); ++i) {
-      if (state.count("m." + slots_[i].name) == 0) {
+      // A parameter that never had a gradient has no moments yet.
+      if (state.count("m." + slots_[i].name) == 0 && state.count("v." + slots_[i].name) == 0) {
         moments_[i] = {};
         continue;
       }
@@ -93,7 +104,9 @@ class AdamW : public Optimizer {
 base::Entry<Optimizer, std::vector<Slot>> adamw_entry() {
   return base::make_entry<base::Entry<Optimizer, std::vector<Slot>>, AdamWConfig>(
       "adamw", "Adam with decoupled weight decay on fp32 masters", "1711.05101",
-      [](const AdamWConfig& config, std::vector<Slot> slots) { return std::make_unique<AdamW>(config, std::move(slots)); });
+      [](const AdamWConfig& config, std::vector<Slot> slots) {
+        return std::make_unique<AdamW>(config, std::move(slots));
+      });
 }
 
 }  // namespace rqat::optim
