@@ -19,7 +19,8 @@ struct ScoredBatch {
   at::Tensor rows, targets;
 };
 
-ScoredBatch make_batch(const std::vector<data::Example>& examples, const std::vector<int64_t>& members, at::Device device) {
+ScoredBatch make_batch(const std::vector<data::Example>& examples, const std::vector<int64_t>& members,
+                       at::Device device) {
   std::vector<std::vector<int64_t>> documents;
   std::vector<int64_t> rows, targets;
   int64_t offset = 0;
@@ -62,10 +63,12 @@ LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* te
     sums.rows += part.rows;
   }
   if (sums.rows == 0) {
-    throw base::DataError(base::cat("likelihood: none of ", examples.size(), " examples has a response token to score"));
+    throw base::DataError(
+        base::cat("likelihood: none of ", examples.size(), " examples has a response token to score"));
   }
   if (!std::isfinite(sums.nll_sum) || !std::isfinite(sums.kl_sum)) {
-    throw base::DataError(base::cat("likelihood: the log-probabilities are not finite (nll ", sums.nll_sum, ", kl ", sums.kl_sum,
+    throw base::DataError(base::cat("likelihood: the log-probabilities are not finite (nll ", sums.nll_sum, ", kl ",
+                                    sums.kl_sum,
                                     "); the model's weights or scales are broken, check them with `rqat inspect`"));
   }
   LikelihoodResult result;

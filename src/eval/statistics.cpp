@@ -29,7 +29,8 @@ Proportion proportion(int64_t successes, int64_t total) {
     throw std::invalid_argument(base::cat("proportion: ", successes, " successes of ", total, ", expected 0..", total));
   }
   if (total == 0) return {0, 0, 0, 0, 1};
-  const double n = static_cast<double>(total), p = static_cast<double>(successes) / n, z2 = kNormalQuantile * kNormalQuantile;
+  const double n = static_cast<double>(total), p = static_cast<double>(successes) / n,
+               z2 = kNormalQuantile * kNormalQuantile;
   const double center = (p + z2 / (2 * n)) / (1 + z2 / n);
   const double half = kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
   return {successes, total, p, successes == 0 ? 0 : center - half, successes == total ? 1 : center + half};
@@ -37,8 +38,9 @@ Proportion proportion(int64_t successes, int64_t total) {
 
 PairedDifference paired_difference(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b, uint64_t seed) {
   if (a.size() != b.size() || a.empty()) {
-    throw base::DataError(base::cat("paired difference: ", a.size(), " and ", b.size(),
-                                    " outcomes, expected the same number of both and at least one; compare models on the same problems"));
+    throw base::DataError(
+        base::cat("paired difference: ", a.size(), " and ", b.size(),
+                  " outcomes, expected the same number of both and at least one; compare models on the same problems"));
   }
   std::vector<int> difference(a.size());
   int64_t sum = 0;

@@ -11,15 +11,23 @@ namespace rqat::generate {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 2048;          // of all prompts of one forward, unless a single one is longer
+constexpr int64_t kPrefillTokens = 2048;            // of all prompts of one forward, unless a single one is longer
 constexpr int64_t kLogitBytes = int64_t{32} << 20;  // of the fp32 logits held at once
 
 }  // namespace
 
 DecodeRun::DecodeRun(model::CausalLM& model, const std::vector<int64_t>& stop_ids, const std::vector<Request>& requests,
-                     const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t capacity, const Progress& progress)
-    : model_(model), stop_ids_(stop_ids), requests_(requests), sampling_(sampling), seed_(seed), progress_(progress),
-      cache_(model.make_cache(slots, capacity)), slots_(static_cast<size_t>(slots)), started_(requests.size(), 0),
+                     const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t capacity,
+                     const Progress& progress)
+    : model_(model),
+      stop_ids_(stop_ids),
+      requests_(requests),
+      sampling_(sampling),
+      seed_(seed),
+      progress_(progress),
+      cache_(model.make_cache(slots, capacity)),
+      slots_(static_cast<size_t>(slots)),
+      started_(requests.size(), 0),
       prompt_hidden_(requests.size()) {
   for (const Request& request : requests) {
     completions_.emplace_back(static_cast<size_t>(request.num_samples));
@@ -121,7 +129,8 @@ void DecodeRun::prefill(const std::vector<int64_t>& slots) {
   const at::Tensor hidden = model_.hidden(nn::make_token_batch(prompts).to(model_.device()), *cache_, slots);
   const at::Tensor last_hidden = hidden.index_select(0, at::tensor(last, at::kLong).to(hidden.device()));
   for (size_t i = 0; i < slots.size(); ++i) {
-    prompt_hidden_[static_cast<size_t>(slots_[static_cast<size_t>(slots[i])].request)] = last_hidden[static_cast<int64_t>(i)];
+    prompt_hidden_[static_cast<size_t>(slots_[static_cast<size_t>(slots[i])].request)] =
+        last_hidden[static_cast<int64_t>(i)];
   }
   stats_.prompt_tokens += last.back() + 1;
 }
@@ -165,7 +174,8 @@ void DecodeRun::draw(const at::Tensor& hidden, const std::vector<int64_t>& slots
       chunk_rows.push_back(rows[last] - begin);
       uniforms.push_back(slots_[static_cast<size_t>(slots[last])].rng.uniform());
     }
-    const std::vector<Draw> draws = draw_tokens(model_.logits(hidden.slice(0, begin, end)), chunk_rows, uniforms, sampling_);
+    const std::vector<Draw> draws =
+        draw_tokens(model_.logits(hidden.slice(0, begin, end)), chunk_rows, uniforms, sampling_);
     for (size_t i = first; i < last; ++i) accept(slots_[static_cast<size_t>(slots[i])], draws[i - first]);
     first = last;
   }
@@ -174,9 +184,9 @@ void DecodeRun::draw(const at::Tensor& hidden, const std::vector<int64_t>& slots
 void DecodeRun::accept(Slot& slot, const Draw& draw) {
   Completion& completion = completions_[static_cast<size_t>(slot.request)][static_cast<size_t>(slot.sample)];
   if (draw.id < 0) {
-    throw base::DataError(base::cat("generate: the logits of token ", completion.ids.size() + 1, " of request ", slot.request + 1,
-                                    ", sample ", slot.sample + 1,
-                                    ", are not finite; the model's weights or scales are broken, check them with `rqat inspect`"));
+    throw base::DataError(base::cat(
+        "generate: the logits of token ", completion.ids.size() + 1, " of request ", slot.request + 1, ", sample ",
+        slot.sample + 1, ", are not finite; the model's weights or scales are broken, check them with `rqat inspect`"));
   }
   completion.ids.push_back(draw.id);
   completion.log_probs.push_back(draw.log_prob);

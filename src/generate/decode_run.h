@@ -24,7 +24,7 @@ class DecodeRun {
   struct Slot {
     int64_t request = -1;  ///< whose prompt its first positions hold, also after its sample has ended; -1 = none
     int64_t sample = 0;
-    int64_t token = 0;     ///< drawn, not yet in the cache
+    int64_t token = 0;  ///< drawn, not yet in the cache
     bool running = false;
     base::Rng rng{0};
   };

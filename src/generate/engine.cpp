@@ -20,19 +20,23 @@ constexpr int64_t kCapacityStep = 16;  // cache capacities are multiples of this
 void check_sampling(const SamplingConfig& sampling) {
   const auto fail = [](const std::string& text) { throw base::ConfigError("sampling: " + text); };
   if (!(sampling.temperature >= 0)) fail(base::cat("temperature is ", sampling.temperature, ", expected >= 0"));
-  if (!(sampling.top_p > 0 && sampling.top_p <= 1)) fail(base::cat("top_p is ", sampling.top_p, ", expected > 0 and <= 1"));
+  if (!(sampling.top_p > 0 && sampling.top_p <= 1))
+    fail(base::cat("top_p is ", sampling.top_p, ", expected > 0 and <= 1"));
   if (sampling.top_k < 0) fail(base::cat("top_k is ", sampling.top_k, ", expected >= 0 (0 = all tokens)"));
   if (sampling.max_new_tokens < 1) fail(base::cat("max_new_tokens is ", sampling.max_new_tokens, ", expected >= 1"));
 }
 
 void check_request(const Request& request, size_t number, int64_t max_new_tokens, int64_t max_length) {
-  const auto fail = [&](const std::string& text) { throw base::DataError(base::cat("generate: request ", number, ": ", text)); };
+  const auto fail = [&](const std::string& text) {
+    throw base::DataError(base::cat("generate: request ", number, ": ", text));
+  };
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (length == 0) fail("the prompt is empty, expected at least one token");
   if (request.num_samples < 1) fail(base::cat("num_samples is ", request.num_samples, ", expected >= 1"));
   if (length + max_new_tokens > max_length) {
-    fail(base::cat("the prompt has ", length, " tokens; with max_new_tokens ", max_new_tokens, " that is more than the limit of ",
-                   max_length, "; shorten the prompt, lower max_new_tokens or raise the limit"));
+    fail(base::cat("the prompt has ", length, " tokens; with max_new_tokens ", max_new_tokens,
+                   " that is more than the limit of ", max_length,
+                   "; shorten the prompt, lower max_new_tokens or raise the limit"));
   }
 }
 
@@ -52,9 +56,9 @@ Engine::Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t ma
   if (max_slots < 1) throw std::invalid_argument(base::cat("generate: max_slots is ", max_slots, ", expected >= 1"));
 }
 
-std::vector<std::vector<Completion>> Engine::generate(const std::vector<Request>& requests, const SamplingConfig& sampling,
-                                                      uint64_t seed,
-                                                      const std::function<void(int64_t done, int64_t total)>& progress) {
+std::vector<std::vector<Completion>> Engine::generate(
+    const std::vector<Request>& requests, const SamplingConfig& sampling, uint64_t seed,
+    const std::function<void(int64_t done, int64_t total)>& progress) {
   const at::NoGradGuard no_grad;
   const auto begin = std::chrono::steady_clock::now();
   check_sampling(sampling);

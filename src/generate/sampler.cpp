@@ -68,42 +68,53 @@ int64_t draw_plain(const float* probabilities, int64_t size, double uniform) {
 
 using Candidate = std::pair<float, int64_t>;
 
-/// Candidates in order of falling probability that hold all tokens top-k and top-p can keep.
-void collect_candidates(const float* probabilities, int64_t size, const SamplingConfig& sampling,
-                        std::vector<Candidate>& candidates) {
-  const auto wanted = static_cast<size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, size) : size);
+/// The order in which tokens are kept: the more probable first, of equal ones the lower id.
+bool before(const Candidate& a, const Candidate& b) {
+  return a.first != b.first ? a.first > b.first : a.second < b.second;
+}
+
+/// The `count` first tokens, in order.
+void collect_top(const float* probabilities, int64_t size, size_t count, std::vector<Candidate>& candidates) {
+  candidates.clear();
+  for (int64_t id = 0; id < size; ++id) {
+    if (candidates.size() == count) {
+      // Front of the heap = last in order; an equal token with a higher id does not replace it.
+      if (probabilities[id] <= candidates.front().first) continue;
+      std::pop_heap(candidates.begin(), candidates.end(), before);
+      candidates.pop_back();
+    }
+    candidates.emplace_back(probabilities[id], id);
+    std::push_heap(candidates.begin(), candidates.end(), before);
+  }
+  std::sort_heap(candidates.begin(), candidates.end(), before);
+}
+
+/// In order, as many of the first tokens as hold `mass`, and maybe more.
+void collect_mass(const float* probabilities, int64_t size, double mass, std::vector<Candidate>& candidates) {
   float floor = row_max(probabilities, size) * 1e-2f;
   for (;;) {
     candidates.clear();
-    double mass = 0;
+    double found = 0;
     for (int64_t id = 0; id < size; ++id) {
       if (probabilities[id] < floor) continue;
       candidates.emplace_back(probabilities[id], id);
-      mass += probabilities[id];
+      found += probabilities[id];
     }
-    // A little more than top_p, as the row adds up to 1 only within rounding.
-    const bool enough = sampling.top_k > 0 ? candidates.size() >= wanted : mass >= sampling.top_p + 1e-5;
-    if (enough || floor == 0) break;
+    if (found >= mass || floor == 0) break;
     floor = floor > 1e-12f ? floor * 1e-2f : 0.0f;
-  }
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  };
-  if (candidates.size() > wanted) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(wanted), candidates.end(), before);
-    candidates.resize(wanted);
   }
   std::sort(candidates.begin(), candidates.end(), before);
 }
 
 int64_t draw_filtered(const float* probabilities, int64_t size, double uniform, const SamplingConfig& sampling) {
   static thread_local std::vector<Candidate> candidates;
-  collect_candidates(probabilities, size, sampling, candidates);
   double total = 0;
-  if (sampling.top_k > 0) {
+  if (sampling.top_k > 0 && sampling.top_k < size) {
+    collect_top(probabilities, size, static_cast<size_t>(sampling.top_k), candidates);
     for (const Candidate& candidate : candidates) total += candidate.first;
   } else {
-    for (int64_t begin = 0; begin < size; begin += kBlock) total += block_sum(probabilities + begin, std::min(kBlock, size - begin));
+    total = block_sum(probabilities, size);
+    collect_mass(probabilities, size, sampling.top_p * total, candidates);
   }
   double kept_mass = 0;
   size_t kept = 0;

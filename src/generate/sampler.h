@@ -17,9 +17,8 @@ struct Draw {
 
 /// Draw i comes from row rows[i] of logits fp32 [R, V] (scratch: overwritten), with uniforms[i] in [0, 1). Greedy takes
 /// the largest logit, of equal ones the lowest id. Else top-k keeps the k most probable tokens, then top-p the shortest
-/// run of the most probable of them that holds at least top_p of their mass (1904.09751); of equally probable ones lower
-/// ids come first.
-/// A draw depends on its row, its uniform and `sampling` alone.
+/// run of the most probable of them that holds at least top_p of their mass (1904.09751); of equally probable ones
+/// lower ids come first. A draw depends on its row, its uniform and `sampling` alone.
 std::vector<Draw> draw_tokens(at::Tensor logits, const std::vector<int64_t>& rows, const std::vector<double>& uniforms,
                               const SamplingConfig& sampling);
 

@@ -52,7 +52,8 @@ std::map<std::string, double> summarize(const RolloutBatch& batch, size_t groups
 
 RolloutBatch collect(generate::Engine& engine, const std::vector<data::Record>& records, const data::DataConfig& data,
                      const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, const Reward& reward,
-                     int64_t num_generations, const generate::SamplingConfig& sampling, bool scale_by_std, uint64_t seed) {
+                     int64_t num_generations, const generate::SamplingConfig& sampling, bool scale_by_std,
+                     uint64_t seed) {
   if (records.empty()) throw base::DataError("rollouts: there are no problems to answer");
   std::vector<generate::Request> requests;
   for (const data::Record& record : records) {

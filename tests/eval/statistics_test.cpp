@@ -40,8 +40,8 @@ TEST(Proportion, RefusesImpossibleCounts) {
 
 TEST(PairedDifference, IntervalFollowsGainsAndLosses) {
   std::vector<uint8_t> a(200, 0), b(200, 0);
-  for (size_t i = 0; i < 40; ++i) b[i] = 1;        // gained
-  for (size_t i = 40; i < 50; ++i) a[i] = 1;       // lost
+  for (size_t i = 0; i < 40; ++i) b[i] = 1;   // gained
+  for (size_t i = 40; i < 50; ++i) a[i] = 1;  // lost
   for (size_t i = 50; i < 120; ++i) a[i] = b[i] = 1;
   const PairedDifference d = paired_difference(a, b, 1);
   EXPECT_DOUBLE_EQ(d.mean, 0.15);
@@ -86,7 +86,8 @@ TEST(PairedDifference, SeedDecidesResamples) {
     a.push_back(i % 3 == 0);
     b.push_back(i % 5 < 2);
   }
-  const PairedDifference first = paired_difference(a, b, 1), again = paired_difference(a, b, 1), other = paired_difference(a, b, 2);
+  const PairedDifference first = paired_difference(a, b, 1), again = paired_difference(a, b, 1),
+                         other = paired_difference(a, b, 2);
   EXPECT_EQ(first.low, again.low);
   EXPECT_EQ(first.high, again.high);
   EXPECT_NEAR(first.low, other.low, 0.03);

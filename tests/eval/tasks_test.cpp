@@ -27,7 +27,8 @@ class TasksTest : public testing::Test {
   }
 
   TaskResult run(int64_t batch, uint64_t seed = 3) {
-    return evaluate_tasks(*model_, tokenizer_, chat_, {generate::CharacterTokenizer::kStop}, records_, data_, sampling_, batch, seed);
+    return evaluate_tasks(*model_, tokenizer_, chat_, {generate::CharacterTokenizer::kStop}, records_, data_, sampling_,
+                          batch, seed);
   }
 
   std::unique_ptr<model::CausalLM> model_;

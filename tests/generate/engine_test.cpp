@@ -44,7 +44,8 @@ class EngineTest : public testing::Test {
     return config;
   }
 
-  static void expect_same(const std::vector<std::vector<Completion>>& a, const std::vector<std::vector<Completion>>& b) {
+  static void expect_same(const std::vector<std::vector<Completion>>& a,
+                          const std::vector<std::vector<Completion>>& b) {
     ASSERT_EQ(a.size(), b.size());
     for (size_t r = 0; r < a.size(); ++r) {
       ASSERT_EQ(a[r].size(), b[r].size());
@@ -52,7 +53,8 @@ class EngineTest : public testing::Test {
         EXPECT_EQ(a[r][n].ids, b[r][n].ids) << "request " << r << " sample " << n;
         EXPECT_EQ(a[r][n].finished, b[r][n].finished);
         ASSERT_EQ(a[r][n].log_probs.size(), b[r][n].log_probs.size());
-        for (size_t i = 0; i < a[r][n].log_probs.size(); ++i) EXPECT_NEAR(a[r][n].log_probs[i], b[r][n].log_probs[i], 1e-4);
+        for (size_t i = 0; i < a[r][n].log_probs.size(); ++i)
+          EXPECT_NEAR(a[r][n].log_probs[i], b[r][n].log_probs[i], 1e-4);
       }
     }
   }
@@ -68,7 +70,8 @@ class EngineTest : public testing::Test {
   }
 
   std::unique_ptr<model::CausalLM> model_ = make();
-  const std::vector<std::vector<int64_t>> prompts_{{3, 14, 15}, {9}, {2, 6, 5, 3, 5, 8, 9, 7}, {1, 1, 2, 3, 5}, {44, 7}};
+  const std::vector<std::vector<int64_t>> prompts_{
+      {3, 14, 15}, {9}, {2, 6, 5, 3, 5, 8, 9, 7}, {1, 1, 2, 3, 5}, {44, 7}};
 };
 
 TEST_F(EngineTest, GreedyEqualsFullForwards) {
@@ -97,7 +100,8 @@ TEST_F(EngineTest, LogProbsEqualThoseOfFullForwards) {
       for (const Completion& completion : completions[r]) {
         std::vector<int64_t> ids = r == 0 ? prompts_[0] : prompts_[2];
         for (size_t i = 0; i < completion.ids.size(); ++i) {
-          const at::Tensor wanted = (next_logits(ids).to(at::kDouble) / (temperature > 0 ? temperature : 1)).log_softmax(-1);
+          const at::Tensor wanted =
+              (next_logits(ids).to(at::kDouble) / (temperature > 0 ? temperature : 1)).log_softmax(-1);
           EXPECT_NEAR(completion.log_probs[i], wanted[completion.ids[i]].item<double>(), 1e-4);
           ids.push_back(completion.ids[i]);
         }
@@ -107,7 +111,8 @@ TEST_F(EngineTest, LogProbsEqualThoseOfFullForwards) {
 }
 
 TEST_F(EngineTest, SamplesDoNotDependOnSlots) {
-  const std::vector<Request> requests{{prompts_[0], 5}, {prompts_[1], 1}, {prompts_[2], 7}, {prompts_[3], 2}, {prompts_[4], 3}};
+  const std::vector<Request> requests{
+      {prompts_[0], 5}, {prompts_[1], 1}, {prompts_[2], 7}, {prompts_[3], 2}, {prompts_[4], 3}};
   // Stop tokens make the lengths differ, so that slots are refilled in the midst of others.
   const std::vector<int64_t> stop{0, 1, 2, 3, 4};
   Engine wide(*model_, stop, 64, 64);
@@ -165,13 +170,15 @@ TEST_F(EngineTest, SeedsReproduceAndDiffer) {
 TEST_F(EngineTest, StopTokenEndsSequenceAndIsKept) {
   const std::vector<int64_t> free_run = greedy_by_full_forwards(prompts_[2], 12);
   size_t place = 2;
-  while (std::find(free_run.begin(), free_run.end(), free_run[place]) - free_run.begin() < static_cast<std::ptrdiff_t>(place)) {
+  while (std::find(free_run.begin(), free_run.end(), free_run[place]) - free_run.begin() <
+         static_cast<std::ptrdiff_t>(place)) {
     ASSERT_LT(++place, free_run.size()) << "the model repeats itself from the start: choose another prompt";
   }
   Engine engine(*model_, {free_run[place]}, 2, 64);
   const Completion completion = engine.generate({{prompts_[2], 1}}, sampling(0, 12), 0)[0][0];
   EXPECT_TRUE(completion.finished);
-  EXPECT_EQ(completion.ids, std::vector<int64_t>(free_run.begin(), free_run.begin() + static_cast<std::ptrdiff_t>(place) + 1));
+  EXPECT_EQ(completion.ids,
+            std::vector<int64_t>(free_run.begin(), free_run.begin() + static_cast<std::ptrdiff_t>(place) + 1));
   EXPECT_EQ(completion.log_probs.size(), completion.ids.size());
 }
 
@@ -216,14 +223,19 @@ TEST_F(EngineTest, NoRequestsGiveNothing) {
 TEST_F(EngineTest, RequestsThatDoNotFitAreNamed) {
   Engine engine(*model_, {}, 2, 10);
   EXPECT_EQ(engine.generate({{prompts_[2], 1}}, sampling(0, 2), 0)[0][0].ids.size(), 2u);
-  const std::string text =
-      message<base::DataError>([&] { engine.generate({{prompts_[0], 1}, {prompts_[2], 1}}, sampling(0, 3), 0); });
+  const std::string text = message<base::DataError>([&] {
+    engine.generate({{prompts_[0], 1}, {prompts_[2], 1}}, sampling(0, 3), 0);
+  });
   for (const char* part : {"request 2", "8 tokens", "max_new_tokens 3", "limit of 10"}) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   }
-  EXPECT_NE(message<base::DataError>([&] { engine.generate({{{}, 1}}, sampling(0, 3), 0); }).find("prompt is empty"),
+  EXPECT_NE(message<base::DataError>([&] {
+              engine.generate({{{}, 1}}, sampling(0, 3), 0);
+            }).find("prompt is empty"),
             std::string::npos);
-  EXPECT_NE(message<base::DataError>([&] { engine.generate({{prompts_[0], 0}}, sampling(0, 3), 0); }).find("num_samples is 0"),
+  EXPECT_NE(message<base::DataError>([&] {
+              engine.generate({{prompts_[0], 0}}, sampling(0, 3), 0);
+            }).find("num_samples is 0"),
             std::string::npos);
   EXPECT_THROW(Engine(*model_, {}, 0, 10), std::invalid_argument);
 }
@@ -244,19 +256,20 @@ TEST_F(EngineTest, SamplingOutsideItsRangeIsRefused) {
 TEST_F(EngineTest, SamplingIsReadWithItsRanges) {
   SamplingConfig config;
   base::Faults faults;
-  base::read_config(config, base::Node::parse("{temperature: 0.6, top_p: 0.95, top_k: 20, max_new_tokens: 7}", "r"), "s", faults);
+  base::read_config(config, base::Node::parse("{temperature: 0.6, top_p: 0.95, top_k: 20, max_new_tokens: 7}", "r"),
+                    "s", faults);
   EXPECT_TRUE(faults.empty());
   EXPECT_EQ(config.top_k, 20);
   EXPECT_EQ(config.max_new_tokens, 7);
-  base::read_config(config, base::Node::parse("{temperature: -1, top_p: 0, top_k: -1, max_new_tokens: 0}", "r"), "s", faults);
+  base::read_config(config, base::Node::parse("{temperature: -1, top_p: 0, top_k: -1, max_new_tokens: 0}", "r"), "s",
+                    faults);
   EXPECT_EQ(faults.size(), 4u);
 }
 
 TEST_F(EngineTest, NonFiniteLogitsAreAnError) {
   model_->embedding().compute.fill_(NAN);
   Engine engine(*model_, {}, 2, 64);
-  const std::string text =
-      message<base::DataError>([&] { engine.generate({{prompts_[0], 1}}, sampling(1, 4), 0); });
+  const std::string text = message<base::DataError>([&] { engine.generate({{prompts_[0], 1}}, sampling(1, 4), 0); });
   EXPECT_NE(text.find("token 1 of request 1, sample 1"), std::string::npos) << text;
 }
 

@@ -40,7 +40,9 @@ class CharacterTokenizer : public text::Tokenizer {
 class PlainChat : public text::ChatTemplate {
  public:
   std::string name() const override { return "plain"; }
-  std::string render(const std::vector<text::Message>& messages, bool) const override { return messages.back().content; }
+  std::string render(const std::vector<text::Message>& messages, bool) const override {
+    return messages.back().content;
+  }
   std::string stop_text() const override { return ""; }
 };
 

@@ -30,7 +30,8 @@ Draw draw_one(const at::Tensor& logits, double uniform, const SamplingConfig& sa
 }
 
 /// Pearson's statistic of `count` draws against the wanted distribution; a draw outside its support is a failure.
-double chi_square(const at::Tensor& logits, const std::vector<double>& wanted, const SamplingConfig& sampling, int count) {
+double chi_square(const at::Tensor& logits, const std::vector<double>& wanted, const SamplingConfig& sampling,
+                  int count) {
   base::Rng rng(7, "chi square");
   std::vector<double> uniforms(static_cast<size_t>(count));
   for (double& uniform : uniforms) uniform = rng.uniform();
@@ -84,17 +85,20 @@ TEST(Sampler, FrequenciesFollowTemperature) {
 }
 
 TEST(Sampler, TopKKeepsMostProbable) {
-  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.77, 0, 0.25 / 0.77, 0.22 / 0.77, 0}, config(1, 3), 20000), kChi2);
+  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.77, 0, 0.25 / 0.77, 0.22 / 0.77, 0}, config(1, 3), 20000),
+            kChi2);
 }
 
 TEST(Sampler, TopPKeepsNucleus) {
   // 0.3 + 0.25 reaches 0.5, without the second it would not.
-  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.55, 0, 0.25 / 0.55, 0, 0}, config(1, 0, 0.5), 20000), kChi1);
+  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.55, 0, 0.25 / 0.55, 0, 0}, config(1, 0, 0.5), 20000),
+            kChi1);
 }
 
 TEST(Sampler, TopPCountsMassOfTopK) {
   // Of the three kept (0.77), 0.55 reaches 70 %; of all six it would not.
-  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.55, 0, 0.25 / 0.55, 0, 0}, config(1, 3, 0.7), 20000), kChi1);
+  EXPECT_LT(chi_square(logits_of(kProbabilities), {0, 0.3 / 0.55, 0, 0.25 / 0.55, 0, 0}, config(1, 3, 0.7), 20000),
+            kChi1);
 }
 
 TEST(Sampler, TinyTopPIsGreedy) {
@@ -134,7 +138,8 @@ TEST(Sampler, NucleusEqualsSortedPrefix) {
       double kept = 0;
       int64_t last = -1;
       while (kept < top_p) kept += mass[++last];
-      EXPECT_EQ(draw_one(logits, 1 - 1e-12, config(1, 0, top_p)).id, order[last].item<int64_t>()) << spread << " " << top_p;
+      EXPECT_EQ(draw_one(logits, 1 - 1e-12, config(1, 0, top_p)).id, order[last].item<int64_t>())
+          << spread << " " << top_p;
       EXPECT_EQ(draw_one(logits, 0, config(1, 0, top_p)).id, order[0].item<int64_t>()) << spread << " " << top_p;
     }
   }

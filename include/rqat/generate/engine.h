@@ -1,4 +1,5 @@
-// Batched decoding with a KV cache: finished slots are refilled at once, a prompt is prefilled once for its whole group.
+// Batched decoding with a KV cache: finished slots are refilled at once, a prompt is prefilled once for its whole
+// group.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@
 namespace rqat::generate {
 
 struct SamplingConfig : base::Config {
-  double temperature = 0.0;      ///< 0 = greedy
-  double top_p = 1.0;            ///< nucleus
-  int64_t top_k = 0;             ///< 0 = all
+  double temperature = 0.0;  ///< 0 = greedy
+  double top_p = 1.0;        ///< nucleus
+  int64_t top_k = 0;         ///< 0 = all
   int64_t max_new_tokens = 128;
   void fields(base::FieldVisitor& v) override;
 };
@@ -25,23 +26,29 @@ struct Request {
 };
 
 struct Completion {
-  std::vector<int64_t> ids;      ///< new tokens, the stop token included when one was drawn
-  std::vector<float> log_probs;  ///< of each under softmax(logits / temperature) before top-p/top-k (temperature 1 when greedy)
-  bool finished = false;         ///< a stop token was drawn; false = cut at the limit
+  std::vector<int64_t> ids;  ///< new tokens, the stop token included when one was drawn
+  std::vector<float>
+      log_probs;  ///< of each under softmax(logits / temperature) before top-p/top-k (temperature 1 when greedy)
+  bool finished = false;  ///< a stop token was drawn; false = cut at the limit
 };
 
 struct EngineStats {
-  int64_t prompt_tokens = 0, new_tokens = 0, steps = 0, peak_slots = 0;
+  int64_t prompt_tokens = 0;  ///< prefilled: each prompt counts once, however many samples it has
+  int64_t new_tokens = 0, steps = 0, peak_slots = 0;
   double seconds = 0;
 };
 
 class Engine {
  public:
   /// Runs with the linears' present execution mode. `max_slots` sequences at once; `max_length` prompt + new tokens.
+  /// Throws std::invalid_argument when max_slots < 1.
   Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length);
 
-  /// completions[r][n]. The stream of sample n of request r depends on (seed, r, n) alone: not on slots, order or batch size.
-  /// Throws DataError (request number, length, limit) when a prompt leaves no room for max_new_tokens.
+  /// completions[r][n]. The stream of sample n of request r depends on (seed, r, n) alone: not on slots, order or batch
+  /// size. Streams are equal as far as the model's rows are: bf16 products of another batch shape may round
+  /// differently. A row of the vocabulary is held for as many sequences as 32 MiB of fp32 take, at least one. Throws
+  /// DataError (request number, length, limit) when a prompt leaves no room for max_new_tokens, is empty, or asks for
+  /// no samples, and when logits are not finite; ConfigError when `sampling` is out of range.
   std::vector<std::vector<Completion>> generate(const std::vector<Request>& requests, const SamplingConfig& sampling,
                                                 uint64_t seed,
                                                 const std::function<void(int64_t done, int64_t total)>& progress = {});

@@ -12,8 +12,8 @@
 
 namespace rqat::rl {
 
-/// Scores a response. Registry kind "rewards": correctness (1 when the answer is right), format (adds a share when the answer
-/// marker is there).
+/// Scores a response. Registry kind "rewards": correctness (1 when the answer is right), format (adds a share when the
+/// answer marker is there).
 class Reward {
  public:
   virtual ~Reward() = default;
@@ -21,13 +21,13 @@ class Reward {
 };
 const base::Registry<Reward>& rewards();
 
-/// A = r - mean, divided by (std + 1e-6) when `scale_by_std` (GRPO; off: Dr. GRPO 2503.20783). std with ddof 0. All of one
-/// group; a group whose rewards are equal gets zeros.
+/// A = r - mean, divided by (std + 1e-6) when `scale_by_std` (GRPO; off: Dr. GRPO 2503.20783). std with ddof 0. All of
+/// one group; a group whose rewards are equal gets zeros.
 std::vector<double> group_advantages(const std::vector<double>& rewards, bool scale_by_std);
 
 /// One sampled answer.
 struct Rollout {
-  std::vector<int64_t> prompt;   ///< shared by the group
+  std::vector<int64_t> prompt;  ///< shared by the group
   generate::Completion completion;
   std::string response;
   double reward = 0, advantage = 0;
@@ -36,12 +36,17 @@ struct Rollout {
 
 struct RolloutBatch {
   std::vector<Rollout> rollouts;  ///< group by group
-  std::map<std::string, double> metrics;  ///< reward, reward_std, zero_std_groups, nonzero_advantage_groups, mean_length, cut_share, seconds, tokens_per_second
+  /// reward (mean), reward_std (mean of the groups' standard deviations, ddof 0), zero_std_groups and
+  /// nonzero_advantage_groups (shares of the groups), mean_length (tokens), cut_share, seconds and tokens_per_second
+  /// (of generation, new tokens only).
+  std::map<std::string, double> metrics;
 };
 
-/// Samples `num_generations` answers to each record's prompt, scores them and sets advantages.
+/// Samples `num_generations` answers to each record's prompt, scores them and sets advantages. Throws DataError when
+/// there are no records, and what Engine::generate throws.
 RolloutBatch collect(generate::Engine& engine, const std::vector<data::Record>& records, const data::DataConfig& data,
                      const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, const Reward& reward,
-                     int64_t num_generations, const generate::SamplingConfig& sampling, bool scale_by_std, uint64_t seed);
+                     int64_t num_generations, const generate::SamplingConfig& sampling, bool scale_by_std,
+                     uint64_t seed);
 
 }  // namespace rqat::rl
