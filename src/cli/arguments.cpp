@@ -46,12 +46,25 @@ void declare(CLI::App& app, Argument& argument, const Usage& usage) {
   const bool positional = is_positional(usage, key);
   CLI::Option* option = app.add_option(positional ? cat(key, ",", option_name(key)) : option_name(key), argument.values);
   if (!is_list(argument.info)) {
-    option->expected(1);
+    option->expected(1)->allow_extra_args(false);
   } else if (positional) {
     option->expected(0, -1);
   } else {
     option->allow_extra_args(false)->delimiter(',');
   }
+}
+
+/// What is required and was not given. Asked here because the reader of recipes speaks of keys, not of options.
+void require_given(const std::deque<Argument>& arguments, const Usage& usage, const std::string& command) {
+  std::vector<std::string> missing;
+  for (const Argument& argument : arguments) {
+    const std::string& key = argument.info.key;
+    if (!argument.info.required || !argument.values.empty()) continue;
+    missing.push_back(cat(is_positional(usage, key) ? key : option_name(key), " (", argument.info.help, ")"));
+  }
+  if (missing.empty()) return;
+  throw base::UsageError(cat("rqat ", command, ": missing ", base::join(missing, ", "), "; `rqat ", command,
+                             " --help` shows an example"));
 }
 
 /// The settings as a recipe would write them.
@@ -92,7 +105,11 @@ std::string placeholder(const FieldInfo& info) {
   if (info.type == "number") return " X";
   if (is_list(info)) return " A,B";
   if (base::starts_with(info.type, "one of ")) return cat(" ", info.type.substr(7));
-  return base::starts_with(info.type, "component") ? " NAME" : " TEXT";
+  if (base::starts_with(info.type, "component")) return " NAME";
+  for (const char* word : {"folder", "model", "file"}) {
+    if (info.help.find(word) != std::string::npos) return std::string(word) == "file" ? " FILE" : " DIR";
+  }
+  return " TEXT";
 }
 
 std::string notes(const FieldInfo& info) {
@@ -164,6 +181,7 @@ void read_arguments(const std::string& command, const Usage& usage, const std::v
   for (Argument& argument : shared) declare(app, argument, usage);
   reject_unknown_options(app, command, arguments);
   app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  require_given(own, usage, command);
   base::Faults faults;
   base::read_config(options, given_settings(own, command), "", faults);
   base::read_config(common, given_settings(shared, command), "", faults);

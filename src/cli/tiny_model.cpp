@@ -101,7 +101,7 @@ io::TensorMap random_weights(const TinyModelConfig& config, const std::filesyste
     if (spec.bias) weights[spec.name + ".bias"] = at::zeros({spec.out_features}, dtype);
   }
   for (const nn::Parameter* parameter : structure.parameters()) {
-    if (weights.count(parameter->name) > 0) continue;
+    if (parameter->role == nn::Role::kWeight || parameter->role == nn::Role::kBias) continue;  // the linears' own
     const std::vector<int64_t> shape = shape_of(parameter->name, structure.config());
     weights[parameter->name] = shape.size() == 1 ? at::ones(shape, dtype) : (at::randn(shape, generator) * 0.02).to(dtype);
   }

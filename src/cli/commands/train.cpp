@@ -11,7 +11,7 @@ struct TrainOptions : base::Config {
   std::vector<std::string> overrides, only;
   bool force = false;
   void fields(base::FieldVisitor& v) override {
-    v.field("config", config, "the recipe, a YAML file");
+    v.field("config", config, "the recipe: a YAML file");
     v.required("config");
     v.field("overrides", overrides, "settings changed for this run, as key.sub_key=value; stages are addressed by id");
     v.field("only", only, "run just these stages; what they read must exist");

@@ -1,0 +1,165 @@
+#include "layer_table.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/gguf.h"
+#include "rqat/io/safetensors.h"
+#include "rqat/quant/state.h"
+
+namespace rqat::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+
+constexpr const char* kPackedSuffix = ".weight_packed";
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::vector<std::string> parts;
+  for (int64_t size : shape) parts.push_back(std::to_string(size));
+  return base::join(parts, " x ");
+}
+
+int64_t count(const std::vector<int64_t>& shape) {
+  int64_t product = 1;
+  for (int64_t size : shape) product *= size;
+  return product;
+}
+
+std::string scale_text(const at::Tensor& scale) {
+  const at::Tensor values = scale.to(at::kFloat);
+  std::vector<std::string> parts;
+  for (const at::Tensor& value : {values.min(), values.mean(), values.max()}) {
+    parts.push_back(base::format_double(std::strtod(cat(value.item<float>()).c_str(), nullptr)));
+  }
+  return base::join(parts, " / ");
+}
+
+std::string zero_point_text(const at::Tensor& zero_point) {
+  const at::Tensor values = zero_point.to(at::kFloat);
+  return cat(values.min().item<float>(), "..", values.max().item<float>(), ", mean ",
+             base::format_fixed(values.mean().item<double>(), 2));
+}
+
+LayerRow plain_row(const io::TensorSource& source, const std::string& name) {
+  const io::TensorInfo& info = source.info(name);
+  LayerRow row;
+  row.name = name;
+  row.format = c10::toString(info.dtype);
+  row.shape = shape_text(info.shape);
+  row.weights = count(info.shape);
+  row.bytes = info.end - info.begin;
+  return row;
+}
+
+/// A layer of codes. `shape` of the weight it stands for.
+LayerRow packed_row(const io::TensorSource& source, const std::string& layer, const std::vector<int64_t>& shape, std::string format) {
+  LayerRow row;
+  row.name = layer;
+  row.format = std::move(format);
+  row.shape = shape_text(shape);
+  row.weights = count(shape);
+  for (const char* part : {"_packed", "_scale", "_zero_point", "_shape", "_g_idx"}) {
+    const std::string name = cat(layer, ".weight", part);
+    if (source.has(name)) row.bytes += source.info(name).end - source.info(name).begin;
+  }
+  const std::string zero_point = layer + ".weight_zero_point";
+  row.scales = scale_text(source.read(layer + ".weight_scale"));
+  // Where zero points are packed like the codes (compressed-tensors), their words say little.
+  if (source.has(zero_point) && source.info(zero_point).dtype == at::kByte) row.zero_points = zero_point_text(source.read(zero_point));
+  return row;
+}
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+std::string layer_of(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+/// rqat's own quantised folder: codes and scales stand beside W_hat, and are what is served.
+std::vector<LayerRow> own_rows(const fs::path& folder, const io::TensorSource& source) {
+  const fs::path file = folder / "rqat_quant.json";
+  const auto formats = quant::read_formats(base::read_file(file), file.string());
+  const io::TensorSource state(folder / "rqat_state.safetensors");
+  std::vector<LayerRow> rows;
+  for (const std::string& name : source.names()) {
+    const auto format = formats.find(layer_of(name));
+    const bool quantized = format != formats.end() && ends_with(name, ".weight");
+    if (!quantized) {
+      rows.push_back(plain_row(source, name));
+      continue;
+    }
+    const std::vector<int64_t>& shape = source.info(name).shape;
+    LayerRow row = packed_row(state, format->first, shape, format->second.text());
+    // Stage folders keep zero points as bytes; what counts is the size in the format itself.
+    row.bytes = static_cast<int64_t>(format->second.bits_per_weight(shape.back()) * static_cast<double>(row.weights) / 8 + 0.5);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::vector<LayerRow> tensor_rows(const io::TensorSource& source) {
+  std::vector<LayerRow> rows;
+  for (const std::string& name : source.names()) {
+    const std::string layer = layer_of(name);
+    const bool packed = source.has(layer + kPackedSuffix) && source.has(layer + ".weight_shape");
+    if (!packed) {
+      rows.push_back(plain_row(source, name));
+    } else if (ends_with(name, kPackedSuffix)) {
+      const at::Tensor shape = source.read(layer + ".weight_shape").to(at::kLong);
+      rows.push_back(packed_row(source, layer, {shape[0].item<int64_t>(), shape[1].item<int64_t>()}, "pack-quantized"));
+    } else if (!base::starts_with(name.substr(layer.size()), ".weight_")) {
+      rows.push_back(plain_row(source, name));  // a bias
+    }
+  }
+  return rows;
+}
+
+/// ggml's types: name, weights and bytes of a block.
+struct BlockType {
+  const char* name;
+  int64_t weights, bytes;
+};
+
+const std::map<uint32_t, BlockType>& block_types() {
+  static const std::map<uint32_t, BlockType> types{
+      {0, {"F32", 1, 4}},        {1, {"F16", 1, 2}},        {2, {"Q4_0", 32, 18}},     {3, {"Q4_1", 32, 20}},
+      {6, {"Q5_0", 32, 22}},     {7, {"Q5_1", 32, 24}},     {8, {"Q8_0", 32, 34}},     {10, {"Q2_K", 256, 84}},
+      {11, {"Q3_K", 256, 110}},  {12, {"Q4_K", 256, 144}},  {13, {"Q5_K", 256, 176}},  {14, {"Q6_K", 256, 210}},
+      {30, {"BF16", 1, 2}}};
+  return types;
+}
+
+std::vector<LayerRow> gguf_rows(const fs::path& path) {
+  const io::GgufReader reader(path);
+  std::vector<LayerRow> rows;
+  for (const auto& [name, info] : reader.tensors()) {
+    LayerRow row;
+    row.name = name;
+    row.shape = shape_text(info.shape);
+    row.weights = count(info.shape);
+    const auto type = block_types().find(info.type);
+    row.format = type == block_types().end() ? cat("ggml type ", info.type) : type->second.name;
+    if (type != block_types().end()) row.bytes = row.weights / type->second.weights * type->second.bytes;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::vector<LayerRow> read_layer_rows(const fs::path& path) {
+  if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder or file"));
+  if (path.extension() == ".gguf") return gguf_rows(path);
+  const io::TensorSource source(path);
+  return fs::exists(path / "rqat_quant.json") ? own_rows(path, source) : tensor_rows(source);
+}
+
+}  // namespace rqat::cli

@@ -1,0 +1,112 @@
+// The commands on a small model, as a user runs them.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+#include "rqat/cli/command.h"
+#include "rqat/io/json_file.h"
+#include "rqat/io/safetensors.h"
+
+namespace rqat::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+/// One model for all tests of this file: nothing here changes it.
+const Workplace& workplace() {
+  static const Workplace work;
+  static const bool made = (write_small_model(work / "model"), true);
+  (void)made;
+  return work;
+}
+
+std::string success(const std::string& arguments) {
+  const Outcome outcome = workplace().run(arguments);
+  EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.output;
+  return outcome.output;
+}
+
+TEST(Commands, VersionAndOverview) {
+  EXPECT_THAT(success("--version"), HasSubstr("LibTorch 2."));
+  const std::string help = success("--help");
+  for (const std::string& name : commands().names()) EXPECT_THAT(help, HasSubstr("  " + name + " "));
+}
+
+TEST(Commands, Env) { EXPECT_THAT(success("env --threads 1"), AllOf(HasSubstr("CPU kernels"), HasSubstr("1 of "))); }
+
+TEST(Commands, ListTellsKindsEntriesAndSettings) {
+  EXPECT_THAT(success("list"), AllOf(HasSubstr("objectives:"), HasSubstr("kl_forward"), HasSubstr("commands:")));
+  EXPECT_THAT(success("list optimizers adamw"), AllOf(HasSubstr("learning_rate"), HasSubstr("> 0")));
+}
+
+TEST(Commands, TokenizeThereAndBack) {
+  EXPECT_EQ(success("tokenize --model model <<< '\"a<|im_end|>\"'"), "[97,258]\n");
+  EXPECT_EQ(success("tokenize --model model --decode <<< '[104, 105]'"), "\"hi\"\n");
+}
+
+TEST(Commands, ForwardWritesLogits) {
+  workplace().write("ids.json", "[[1, 2, 3], [4, 5, 6]]");
+  success("forward --model model --ids ids.json --out logits.safetensors --dtype float32");
+  const at::Tensor logits = io::SafetensorsReader(workplace() / "logits.safetensors").read("logits");
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  EXPECT_EQ(logits.sizes(), (at::IntArrayRef{2, 3, 259}));
+}
+
+TEST(Commands, QuantizeInspectGenerateExport) {
+  success("quantize --model model --out w2 --num-bits 2 --group-size 16");
+  // 2 bits, and per 16 weights a scale of 16 bits and a zero point of 8 (q_proj has 16 inputs: one group).
+  EXPECT_THAT(success("inspect w2 --filter q_proj"), AllOf(HasSubstr("w2_g16"), HasSubstr("16 x 16"), HasSubstr("1 rows, 256 weights")));
+  EXPECT_THAT(success("inspect model --filter norm"), HasSubstr("BFloat16"));
+  success("generate --model w2 --prompt hi --max-new-tokens 3");
+  EXPECT_THAT(success("export --model w2 --format hf_dequantized --out dense"), HasSubstr("dense: "));
+  EXPECT_TRUE(fs::exists(workplace() / "dense/model.safetensors"));
+  EXPECT_TRUE(fs::exists(workplace() / "w2/stage.json"));
+  EXPECT_TRUE(fs::exists(workplace() / "w2/tokenizer.json"));
+  success("quantize --model model --out w2 --num-bits 3 --group-size 16 --overwrite");
+  EXPECT_THAT(success("inspect w2 --filter q_proj"), HasSubstr("w3_g16"));
+}
+
+TEST(Commands, StreamedTextIsSeededAndDoesNotDependOnExecution) {
+  const std::string options = "generate --quiet --model model --raw --prompt abc --max-new-tokens 12 --temperature 1 --show-special --seed ";
+  const std::string first = success(options + "3");
+  EXPECT_EQ(success(options + "3"), first);
+  EXPECT_NE(success(options + "4"), first);
+}
+
+TEST(Commands, EvaluateComparesModels) {
+  success("init --out other --hidden-size 16 --num-heads 2 --num-key-value-heads 1 --num-layers 1 --seed 9");
+  const std::string table = success("evaluate --model model,other --teacher model --generators comparison --num-examples 2 "
+                                    "--max-new-tokens 4 --likelihood-examples 2 --out results");
+  EXPECT_THAT(table, AllOf(HasSubstr("model"), HasSubstr("other")));
+  const nlohmann::json results = io::read_json(workplace() / "results/results.json");
+  ASSERT_EQ(results["models"].size(), 2u);
+  EXPECT_NEAR(results["models"][0]["tasks"]["problems"]["kl_to_teacher"].get<double>(), 0, 1e-4);
+  EXPECT_GT(results["models"][1]["tasks"]["problems"]["kl_to_teacher"].get<double>(), 1e-6);
+}
+
+TEST(Commands, ValidateShowsStagesAndExplains) {
+  workplace().write("r.yaml",
+                    "models: {base: {path: model}}\nquant: {w2: {num_bits: 2, group_size: 16}}\n"
+                    "stages:\n  - {id: files, type: export, model: rtn, formats: [hf_dequantized]}\n"
+                    "  - {id: rtn, type: quantize, model: base, quant: w2, initializer: rtn}\n");
+  const std::string text = success("validate --config r.yaml");
+  EXPECT_LT(text.find("\nrtn "), text.find("\nfiles ")) << text;
+  EXPECT_THAT(text, AllOf(HasSubstr("OK: "), HasSubstr("models.base: llama, 1 blocks of width 16, 7 linears")));
+  EXPECT_THAT(success("validate --config r.yaml --explain quant.w2.num_bits"), AllOf(HasSubstr("in the recipe: 2"), HasSubstr("r.yaml:2")));
+  EXPECT_THAT(success("validate --explain optimizer.adamw.weight_decay"), HasSubstr("default"));
+  EXPECT_THAT(success("validate --config r.yaml --resolved quant.w2.num_bits=3"), HasSubstr("num_bits: 3"));
+}
+
+TEST(Commands, BenchTimesEachKind) {
+  for (const char* name : {"load", "sft_step", "kd_step", "generate", "gptq"}) {
+    EXPECT_THAT(success(std::string("bench ") + name + " --model model --repeats 1 --batch-size 2 --max-new-tokens 4 --group-size 16"),
+                HasSubstr("median seconds"));
+  }
+}
+
+}  // namespace
+}  // namespace rqat::cli
