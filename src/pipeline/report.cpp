@@ -17,7 +17,7 @@ using nlohmann::json;
 using report::Table;
 
 std::string differences_text(const json& results) {
-  Table table{{"", "task set", "points", "95 % interval", ""}, {}};
+  Table table{{"", "task set", "points", "[low, high]", ""}, {}};
   for (const json& difference : report::child(results, "differences")) {
     const auto mean = report::number(difference, "mean"), low = report::number(difference, "low"),
                high = report::number(difference, "high");
@@ -28,7 +28,7 @@ std::string differences_text(const json& results) {
                           report::flag(difference, "shown") ? "shown" : "not shown"});
   }
   if (table.rows.empty()) return "";
-  return cat("paired differences on the same problems\n", report::aligned(table));
+  return cat("paired differences on the same problems: percentage points [95 % interval]\n", report::aligned(table));
 }
 
 }  // namespace
@@ -36,8 +36,8 @@ std::string differences_text(const json& results) {
 std::string results_table(const json& results) {
   std::string result;
   for (const report::TaskTable& task : report::task_tables(results)) {
-    result += cat(task.task_set, task.problems > 0 ? cat(" (", task.problems, " problems), accuracy in %") : "", "\n",
-                  report::aligned(task.table), "\n");
+    result += cat(task.task_set, task.problems > 0 ? cat(" (", task.problems, " problems)") : "",
+                  ": accuracy in % [95 % interval]", "\n", report::aligned(task.table), "\n");
   }
   return result + differences_text(results);
 }
@@ -47,10 +47,10 @@ void write_report(const std::filesystem::path& run_folder) {
   base::write_file(run_folder / "report.html",
                    cat("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
-                       report::escape(run.name), " - rqat</title>\n<style>", report::style_sheet(), "</style>\n</head>\n<body>\n",
-                       report::header_section(run), report::results_section(run), report::training_section(run),
-                       report::quantization_section(run), report::export_section(run), report::stages_section(run),
-                       "</body>\n</html>\n"));
+                       report::escape(run.name), " - rqat</title>\n<style>", report::style_sheet(),
+                       "</style>\n</head>\n<body>\n", report::header_section(run), report::results_section(run),
+                       report::training_section(run), report::quantization_section(run), report::export_section(run),
+                       report::stages_section(run), "</body>\n</html>\n"));
 }
 
 }  // namespace rqat::pipeline

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "report_svg.h"
+#include "report_table.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::pipeline::report {
@@ -15,6 +16,7 @@ using base::cat;
 using base::format_fixed;
 using Points = std::vector<std::pair<double, double>>;
 
+constexpr const char* kArrow = " \u2192 ";
 constexpr double kRowHeight = 30, kPanelWidth = 520;
 constexpr size_t kMostPoints = 600, kMostHovers = 120;
 
@@ -30,11 +32,10 @@ std::string interval_text(double low, double high) {
   return cat("[", format_fixed(100 * low, 1), ", ", format_fixed(100 * high, 1), "]");
 }
 
-template <class Rows>
-double label_margin(const Rows& rows) {
+double label_margin(const std::vector<std::string>& labels) {
   double widest = 30;
-  for (const auto& row : rows) widest = std::max(widest, text_width(row.label));
-  return std::min(widest + 14, 170.0);
+  for (const std::string& label : labels) widest = std::max(widest, text_width(label));
+  return widest + 14;
 }
 
 /// Vertical grid lines with labels in per cent or points below.
@@ -67,7 +68,10 @@ std::pair<double, double> range_of(const Series& series) {
 class LinePlot {
  public:
   explicit LinePlot(const LineChart& chart)
-      : chart_(chart), svg_(chart.width, chart.height, chart.label), right_(chart.width - 10), bottom_(chart.height - 32) {}
+      : chart_(chart),
+        svg_(chart.width, chart.height, chart.label),
+        right_(chart.width - 10),
+        bottom_(chart.height - 32) {}
 
   std::string draw() {
     find_ranges();
@@ -130,7 +134,8 @@ class LinePlot {
 
   Points placed(const Series& series) const {
     Points points;
-    for (const auto& [step, value] : thinned(series, kMostPoints)) points.emplace_back(x_(step), y_(value * chart_.factor));
+    for (const auto& [step, value] : thinned(series, kMostPoints))
+      points.emplace_back(x_(step), y_(value * chart_.factor));
     return points;
   }
 
@@ -187,18 +192,20 @@ class LinePlot {
 }  // namespace
 
 std::string draw(const BarChart& chart) {
-  const double left = label_margin(chart.bars), right = kPanelWidth - 118, top = chart.reference ? 22 : 8;
+  std::vector<std::string> labels;
+  for (const BarChart::Bar& bar : chart.bars) labels.push_back(fitted(bar.label, 160));
+  const double left = label_margin(labels), right = kPanelWidth - 118, top = chart.reference ? 22 : 8;
   const double bottom = top + kRowHeight * static_cast<double>(chart.bars.size());
   Svg svg(kPanelWidth, bottom + 24, chart.label);
   const Ticks ticks = nice_ticks(0, 100 * chart.highest, 5);
   const Scale x{0, ticks.high, left, right};
   draw_x_axis(svg, ticks, x, top, bottom);
-  svg.text(right + 10, bottom + 16, "%", "start", "tick");
   for (size_t i = 0; i < chart.bars.size(); ++i) {
     const BarChart::Bar& bar = chart.bars[i];
     const double y = top + kRowHeight * static_cast<double>(i), middle = y + kRowHeight / 2;
-    svg.text(left - 10, middle + 4, fitted(bar.label, left - 14), "end", "", bar.label);
-    svg.rect(left, y + 6, x(100 * bar.value) - left, kRowHeight - 12, bar.quantized ? "bar main" : "bar other", bar.hover);
+    svg.text(left - 10, middle + 4, labels[i], "end", "", bar.label);
+    svg.rect(left, y + 6, x(100 * bar.value) - left, kRowHeight - 12, bar.quantized ? "bar main" : "bar other",
+             bar.hover);
     const double low = x(100 * bar.low), high = x(100 * bar.high);
     svg.line(low, middle, high, middle, "whisker");
     for (const double end : {low, high}) svg.line(end, middle - 4, end, middle + 4, "whisker");
@@ -213,7 +220,10 @@ std::string draw(const BarChart& chart) {
 }
 
 std::string draw(const IntervalChart& chart) {
-  const double left = label_margin(chart.rows), right = kPanelWidth - 132, top = 8;
+  std::vector<std::string> labels;
+  for (const IntervalChart::Row& row : chart.rows)
+    labels.push_back(cat(fitted(row.from, 90), kArrow, fitted(row.to, 90)));
+  const double left = label_margin(labels), right = kPanelWidth - 132, top = 8;
   const double bottom = top + kRowHeight * static_cast<double>(chart.rows.size());
   Svg svg(kPanelWidth, bottom + 24, chart.label);
   const Ticks ticks = nice_ticks(std::min(0.0, 100 * chart.lowest), std::max(0.0, 100 * chart.highest), 6);
@@ -222,12 +232,12 @@ std::string draw(const IntervalChart& chart) {
   for (size_t i = 0; i < chart.rows.size(); ++i) {
     const IntervalChart::Row& row = chart.rows[i];
     const double middle = top + kRowHeight * (static_cast<double>(i) + 0.5);
-    const std::string numbers = cat(row.mean < 0 ? "" : "+", format_fixed(100 * row.mean, 1));
+    const std::string numbers = signed_points(row.mean);
     const std::string style = row.shown ? "main" : "open";
-    svg.text(left - 10, middle + 4, fitted(row.label, left - 14), "end", "", row.label);
+    svg.text(left - 10, middle + 4, labels[i], "end", "", cat(row.from, kArrow, row.to));
     svg.line(x(100 * row.low), middle, x(100 * row.high), middle, cat("interval ", style));
     svg.circle(x(100 * row.mean), middle, 4.5, cat("dot ", style),
-               cat(row.label, ": ", numbers, " points ", interval_text(row.low, row.high),
+               cat(row.from, kArrow, row.to, ": ", numbers, " points ", interval_text(row.low, row.high),
                    row.shown ? ", a difference is shown" : ", no difference is shown"));
     svg.text(right + 52, middle + 4, numbers, "end", row.shown ? "value" : "tick");
     svg.text(kPanelWidth, middle + 4, interval_text(row.low, row.high), "end", "tick");
@@ -244,8 +254,7 @@ Series smoothed(const Series& series) {
   for (const auto& [_, value] : series) sums.push_back(sums.back() + value);
   Series result;
   for (size_t i = 0; i < series.size(); ++i) {
-    const size_t reach = std::min({half, i, series.size() - 1 - i});  // centered at the ends as well
-    const size_t begin = i - reach, end = i + reach + 1;
+    const size_t begin = i - std::min(half, i), end = std::min(series.size(), i + half + 1);
     result.emplace_back(series[i].first, (sums[end] - sums[begin]) / static_cast<double>(end - begin));
   }
   return result;

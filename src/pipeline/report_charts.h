@@ -19,7 +19,7 @@ struct BarChart {
   };
   std::string label;  ///< for screen readers
   std::vector<Bar> bars;
-  double highest = 1;  ///< end of the axis, so that panels side by side share it
+  double highest = 1;               ///< end of the axis, so that panels side by side share it
   std::optional<double> reference;  ///< dotted line, e.g. the teacher's accuracy
   std::string reference_label;
 };
@@ -28,7 +28,7 @@ std::string draw(const BarChart& chart);
 /// Differences of shares with intervals about a zero line; filled where the interval excludes zero.
 struct IntervalChart {
   struct Row {
-    std::string label;
+    std::string from, to;
     double mean = 0, low = 0, high = 0;
     bool shown = false;
   };
@@ -51,14 +51,15 @@ struct LineChart {
   std::vector<Line> lines;
   Series band_low, band_high;  ///< same steps; empty = no band
   bool from_zero = true;
-  double factor = 1;  ///< applied to all values: 100 for per cent
-  std::string unit;   ///< after tick labels: "%"
+  double factor = 1;              ///< applied to all values: 100 for per cent
+  std::string unit;               ///< after tick labels: "%"
   std::optional<double> highest;  ///< shared axis end, before `factor`
   double width = 360, height = 190;
 };
 std::string draw(const LineChart& chart);
 
-/// Centered moving average over a fifteenth of the series; a short series comes back as it is.
+/// Centered moving average over a fifteenth of the series, over what there is of it near the ends; a short series comes
+/// back as it is.
 Series smoothed(const Series& series);
 
 }  // namespace rqat::pipeline::report

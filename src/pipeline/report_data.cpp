@@ -22,8 +22,9 @@ class Reader {
 
   RunView read() {
     if (!fs::exists(folder_ / "run.json")) {
-      throw base::IoError(cat(folder_.string(), ": holds no run.json, so it is not the output folder of a run; give the folder "
-                                                "that the recipe calls output_dir"));
+      throw base::IoError(cat(folder_.string(),
+                              ": holds no run.json, so it is not the output folder of a run; give the folder "
+                              "that the recipe calls output_dir"));
     }
     view_.run = io::read_json(folder_ / "run.json");
     view_.name = text(view_.run, "name", fs::absolute(folder_).lexically_normal().filename().string());
@@ -39,17 +40,30 @@ class Reader {
       view_.recipe = base::read_file(folder_ / "recipe.yaml");
       const base::Node recipe = base::Node::parse(view_.recipe, "recipe.yaml");
       if (const base::Node* stages = recipe.is_map() ? recipe.find("stages") : nullptr; stages != nullptr) {
-        for (const base::Node& stage : stages->items()) add_type(stage);
+        for (const base::Node& stage : stages->items()) {
+          if (const base::Node* id = stage.is_map() ? stage.find("id") : nullptr; id != nullptr)
+            planned_.emplace(id->value(), stage);
+        }
       }
     } catch (const base::Error& error) {
       view_.faults.emplace_back(error.what());
     }
   }
 
-  void add_type(const base::Node& stage) {
-    if (!stage.is_map()) return;
-    const base::Node *id = stage.find("id"), *type = stage.find("type");
-    if (id != nullptr && type != nullptr) types_[id->value()] = type->value();
+  /// The texts of a setting in the recipe: a scalar, or the scalars of a list.
+  std::vector<std::string> planned(const std::string& id, const std::string& key) const {
+    const auto stage = planned_.find(id);
+    const base::Node* setting = stage == planned_.end() ? nullptr : stage->second.find(key);
+    if (setting == nullptr || setting->is_null()) return {};
+    if (setting->is_scalar()) return {setting->value()};
+    std::vector<std::string> found;
+    for (const base::Node& item : setting->items()) found.push_back(item.value());
+    return found;
+  }
+
+  std::string planned_text(const std::string& id, const std::string& key) const {
+    const std::vector<std::string> found = planned(id, key);
+    return found.size() == 1 ? found[0] : "";
   }
 
   json read_optional(const fs::path& path) {
@@ -67,7 +81,7 @@ class Reader {
     const fs::path folder = folder_ / id;
     stage.id = id;
     stage.stamp = read_optional(folder / "stage.json");
-    stage.type = text(stage.stamp, "type", types_.count(id) > 0 ? types_[id] : "");
+    stage.type = text(stage.stamp, "type", planned_text(id, "type"));
     stage.metrics = read_metrics(folder / "metrics.jsonl");
     stage.quant_report = read_optional(folder / "quant_report.json");
     stage.export_report = read_optional(folder / "export_report.json");
@@ -81,7 +95,7 @@ class Reader {
     const bool begun = !stage.metrics.empty() || !stage.results.is_null();
     const bool run_finished = flag(view_.run, "finished");
     if (begun) return run_finished ? "unfinished" : "under way";
-    if (!types_.empty() && types_.count(stage.id) == 0) return "source";
+    if (!planned_.empty() && planned_.count(stage.id) == 0) return "source";
     return run_finished ? "not run" : "waiting";
   }
 
@@ -115,13 +129,14 @@ class Reader {
       if (row.is_object()) rows.push_back(row);
     }
     if (rows.empty()) return;
-    stage.results = {{"models", rows}};
+    stage.results = {
+        {"models", rows}, {"teacher", planned_text(stage.id, "teacher")}, {"task_sets", planned(stage.id, "tasks")}};
     stage.results_partial = true;
   }
 
   fs::path folder_;
   RunView view_;
-  std::map<std::string, std::string> types_;  ///< of the recipe's stages
+  std::map<std::string, base::Node> planned_;  ///< the recipe's stages by id
 };
 
 }  // namespace

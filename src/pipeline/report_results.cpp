@@ -22,7 +22,9 @@ const json& overall(const json& row, const std::string& task_set) {
   return child(child(child(row, "tasks"), task_set), "overall");
 }
 
-std::optional<double> accuracy(const json& row, const std::string& task_set) { return number(overall(row, task_set), "value"); }
+std::optional<double> accuracy(const json& row, const std::string& task_set) {
+  return number(overall(row, task_set), "value");
+}
 
 const json& teacher_row(const json& results) {
   static const json kNull;
@@ -44,7 +46,8 @@ BarChart bars_of(const json& results, const std::string& task_set, double highes
     std::string hover = cat(name, ": ", format_fixed(100 * *value, 1), " %");
     const auto successes = number(all, "successes"), total = number(all, "total");
     if (successes && total) hover += cat(", ", short_number(*successes), " of ", short_number(*total), " problems");
-    if (const auto bits = number(row, "bits_per_weight")) hover += cat(", ", format_fixed(*bits, 2), " bits per weight");
+    if (const auto bits = number(row, "bits_per_weight"))
+      hover += cat(", ", format_fixed(*bits, 2), " bits per weight");
     chart.bars.push_back({name, *value, number(all, "low").value_or(*value), number(all, "high").value_or(*value),
                           is_quantized(row), hover});
   }
@@ -74,26 +77,32 @@ std::string finding(const json& results, const std::string& task_set) {
     if (best == nullptr || *accuracy(row, task_set) > *accuracy(*best, task_set)) best = &row;
   }
   if (best == nullptr) return "";
-  std::string sentence = cat("On <em>", escape(task_set), "</em>, the best quantized model, <b>", escape(text(*best, "model")),
-                             "</b>, solves ", format_fixed(100 * *accuracy(*best, task_set), 1), " % at ",
-                             format_fixed(number(*best, "bits_per_weight").value_or(0), 2), " bits per weight");
+  std::string sentence =
+      cat("<p>On <em>", escape(task_set), "</em>, the best quantized model, <b>", escape(text(*best, "model")),
+          "</b>, solves ", format_fixed(100 * *accuracy(*best, task_set), 1), " % at ",
+          format_fixed(number(*best, "bits_per_weight").value_or(0), 2), " bits per weight");
   const json& teacher = teacher_row(results);
   if (const auto value = accuracy(teacher, task_set); value && !is_quantized(teacher)) {
-    sentence += cat("; its teacher, <b>", escape(text(teacher, "model")), "</b>, solves ", format_fixed(100 * *value, 1), " %");
+    sentence +=
+        cat("; its teacher, <b>", escape(text(teacher, "model")), "</b>, solves ", format_fixed(100 * *value, 1), " %");
   }
-  return sentence + ". ";
+  return sentence + ".</p>\n";
 }
 
 std::string accuracy_figures(const json& results) {
   const double highest = highest_accuracy(results);
   bool floating = false, quantized = false;
   for (const json& row : child(results, "models")) (is_quantized(row) ? quantized : floating) = true;
-  std::string html;
-  if (floating && quantized) html = legend({{"swatch other", "full precision"}, {"swatch main", "quantized"}, {"range", "95 % interval"}});
+  std::vector<std::pair<std::string, std::string>> entries;
+  if (floating) entries.emplace_back("swatch other", "full precision");
+  if (quantized) entries.emplace_back("swatch main", "quantized");
+  entries.emplace_back("range", "95 % interval");
+  std::string html = legend(entries);
   html += "<div class=\"pair\">\n";
   for (const TaskTable& task : task_tables(results)) {
-    html += figure(cat("Accuracy on ", task.task_set), task.problems > 0 ? cat(task.problems, " problems") : "",
-                   draw(bars_of(results, task.task_set, highest)));
+    html +=
+        figure(cat("Accuracy on ", task.task_set), task.problems > 0 ? cat("% of ", task.problems, " problems") : "%",
+               draw(bars_of(results, task.task_set, highest)));
   }
   return html + "</div>\n";
 }
@@ -108,15 +117,17 @@ std::string difference_figures(const json& results) {
     auto found = std::find_if(charts.begin(), charts.end(), [&](const auto& chart) { return chart.first == task_set; });
     if (found == charts.end()) found = charts.insert(charts.end(), {task_set, {}});
     found->second.label = cat("Paired differences of accuracy on ", task_set);
-    found->second.rows.push_back({cat(text(difference, "from"), " \u2192 ", text(difference, "to")), *mean, *low, *high,
-                                  flag(difference, "shown")});
+    found->second.rows.push_back(
+        {text(difference, "from"), text(difference, "to"), *mean, *low, *high, flag(difference, "shown")});
     lowest = std::min(lowest, *low);
     highest = std::max(highest, *high);
   }
   if (charts.empty()) return "";
   std::string html =
-      "<h3>Step by step, on the same problems</h3>\n<p class=\"remark\">Change of accuracy in percentage points with its 95 % "
-      "interval (paired bootstrap). Filled: the interval excludes zero, the difference is shown. Open: it is not shown.</p>\n"
+      "<h3>Step by step, on the same problems</h3>\n<p class=\"remark\">Change of accuracy in percentage points with "
+      "its 95 % "
+      "interval (paired bootstrap). Filled: the interval excludes zero, the difference is shown. Open: it is not "
+      "shown.</p>\n"
       "<div class=\"pair\">\n";
   for (auto& [task_set, chart] : charts) {
     chart.lowest = lowest;
@@ -132,9 +143,7 @@ std::string evaluation(const StageView& stage, bool alone) {
   if (stage.results_partial) {
     html += "<p class=\"notice\">This evaluation is not complete: the models measured so far are shown.</p>\n";
   }
-  std::string sentences;
-  for (const std::string& task_set : task_sets(results)) sentences += finding(results, task_set);
-  if (!sentences.empty()) html += cat("<p>", sentences, "</p>\n");
+  for (const std::string& task_set : task_sets(results)) html += finding(results, task_set);
   html += accuracy_figures(results);
   html += difference_figures(results);
   for (const TaskTable& task : task_tables(results)) {
@@ -150,7 +159,8 @@ std::string evaluation(const StageView& stage, bool alone) {
 }  // namespace
 
 std::string results_section(const RunView& run) {
-  const auto count = std::count_if(run.stages.begin(), run.stages.end(), [](const auto& s) { return s.results.is_object(); });
+  const auto count =
+      std::count_if(run.stages.begin(), run.stages.end(), [](const auto& s) { return s.results.is_object(); });
   if (count == 0) return "";
   std::string html = "<section>\n<h2>Results</h2>\n";
   for (const StageView& stage : run.stages) {

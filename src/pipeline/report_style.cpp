@@ -13,7 +13,8 @@ std::string style_sheet() {
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1120px; padding: 28px 24px 80px; background: var(--page); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
-h1, h2, h3 { font-family: Charter, "Iowan Old Style", Georgia, "DejaVu Serif", serif; font-weight: 600; line-height: 1.25; }
+h1, h2, h3 { font-family: Charter, "Iowan Old Style", Georgia, "DejaVu Serif", serif;
+  font-weight: 600; line-height: 1.25; }
 h1 { font-size: 30px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 22px; margin: 52px 0 10px; padding-top: 14px; border-top: 1px solid var(--rule); }
 h3 { font-size: 17px; margin: 30px 0 8px; }
@@ -28,11 +29,12 @@ p { margin: 6px 0 12px; max-width: 76ch; }
 .ring { width: 11px; height: 11px; border: 2px solid var(--accent); border-radius: 50%; }
 .range { width: 20px; height: 9px; border: solid var(--ink); border-width: 0 1.3px;
   background: linear-gradient(var(--ink), var(--ink)) center / 100% 1.3px no-repeat; }
-.pair, .curves, .small { display: grid; gap: 22px 36px; }
+.pair, .curves, .small { display: grid; gap: 22px 36px; align-items: end; }
 .pair { grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
 .pair figure { max-width: 640px; }
 .curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 16px 24px; }
+header + section h2 { margin-top: 24px; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: 13.5px; margin-bottom: 4px; overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; display: block; overflow: visible; font-size: 12px; }
@@ -60,6 +62,7 @@ thead th { border-bottom: 1px solid var(--rule); }
 .numbers th:not(:first-child), .numbers td:not(:first-child) { text-align: right; padding: 5px 0 5px 14px; }
 td { white-space: nowrap; }
 .numbers td:first-child { font-weight: 600; }
+.numbers th:first-child, .numbers td:first-child { position: sticky; left: 0; background: var(--page); }
 .stages { width: 100%; } .stages .wide { width: 45%; padding-right: 0; }
 .time { height: 10px; background: var(--other); min-width: 1px; border-radius: 1px; }
 details { margin: 6px 0; } summary { cursor: pointer; color: var(--soft); font-size: 13.5px; }

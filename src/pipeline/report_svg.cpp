@@ -18,7 +18,10 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 size_t character_size(std::string_view text, size_t at) {
   const auto first = static_cast<unsigned char>(text[at]);
   if (first < 0x80) return 1;
-  const size_t size = first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+  const size_t size = first >= 0xC2 && first < 0xE0   ? 2
+                      : first >= 0xE0 && first < 0xF0 ? 3
+                      : first >= 0xF0 && first < 0xF5 ? 4
+                                                      : 0;
   if (size == 0 || at + size > text.size()) return 0;
   for (size_t i = 1; i < size; ++i) {
     if ((static_cast<unsigned char>(text[at + i]) & 0xC0) != 0x80) return 0;
@@ -121,21 +124,31 @@ double text_width(std::string_view text, double font_size) {
   double units = 0;
   for (const char c : text) {
     if ((static_cast<unsigned char>(c) & 0xC0) == 0x80) continue;
-    units += std::string_view(" .,:;'|!ijlt()[]").find(c) != std::string_view::npos ? 0.34 : c >= 'A' && c <= 'Z' ? 0.7 : c == 'm' || c == 'w' ? 0.85 : 0.6;
+    units += std::string_view(" .,:;'|!ijlt()[]").find(c) != std::string_view::npos ? 0.34
+             : c >= 'A' && c <= 'Z'                                                 ? 0.7
+             : c == 'm' || c == 'w'                                                 ? 0.85
+                                                                                    : 0.6;
   }
   return units * font_size;
 }
 
 std::string fitted(const std::string& text, double limit) {
   if (text_width(text) <= limit) return text;
-  std::string cut;
-  for (size_t i = 0; i < text.size();) {
-    const size_t size = std::max<size_t>(1, character_size(text, i));
-    if (text_width(cut) + text_width(text.substr(i, size)) + 10 > limit) break;
-    cut += text.substr(i, size);
-    i += size;
+  std::vector<std::string> characters;
+  for (size_t i = 0; i < text.size(); i += characters.back().size()) {
+    characters.push_back(text.substr(i, std::max<size_t>(1, character_size(text, i))));
   }
-  return cut + "\u2026";
+  std::string head, tail;
+  double used = text_width("\u2026");
+  for (size_t front = 0, back = characters.size(); front < back;) {
+    const bool at_front = front <= characters.size() - back;
+    const std::string& next = at_front ? characters[front] : characters[back - 1];
+    used += text_width(next);
+    if (used > limit) break;
+    at_front ? ++front : --back;
+    at_front ? head += next : tail.insert(0, next);
+  }
+  return head + "\u2026" + tail;
 }
 
 Svg::Svg(double width, double height, std::string_view label)
@@ -155,12 +168,14 @@ void Svg::rect(double x, double y, double width, double height, std::string_view
 }
 
 void Svg::circle(double x, double y, double radius, std::string_view style, std::string_view title) {
-  body_ += cat("<circle cx=\"", coordinate(x), "\" cy=\"", coordinate(y), "\" r=\"", coordinate(radius), "\" class=\"", style, "\">");
+  body_ += cat("<circle cx=\"", coordinate(x), "\" cy=\"", coordinate(y), "\" r=\"", coordinate(radius), "\" class=\"",
+               style, "\">");
   if (!title.empty()) body_ += cat("<title>", escape(title), "</title>");
   body_ += "</circle>\n";
 }
 
-void Svg::text(double x, double y, std::string_view text, std::string_view anchor, std::string_view style, std::string_view title) {
+void Svg::text(double x, double y, std::string_view text, std::string_view anchor, std::string_view style,
+               std::string_view title) {
   body_ += cat("<text x=\"", coordinate(x), "\" y=\"", coordinate(y), "\" text-anchor=\"", anchor, "\"");
   if (!style.empty()) body_ += cat(" class=\"", style, "\"");
   body_ += cat(">", escape(text));
@@ -168,7 +183,8 @@ void Svg::text(double x, double y, std::string_view text, std::string_view ancho
   body_ += "</text>\n";
 }
 
-void Svg::points(std::string_view element, const std::vector<std::pair<double, double>>& points, std::string_view style) {
+void Svg::points(std::string_view element, const std::vector<std::pair<double, double>>& points,
+                 std::string_view style) {
   body_ += cat("<", element, " class=\"", style, "\" points=\"");
   for (const auto& [x, y] : points) body_ += cat(coordinate(x), ",", coordinate(y), " ");
   body_ += "\"/>\n";

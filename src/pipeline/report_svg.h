@@ -26,7 +26,7 @@ std::string short_number(double value);
 
 /// Estimated width in pixels of text set in the charts' font.
 double text_width(std::string_view text, double font_size = 12);
-/// Text cut with an ellipsis where it is wider than `limit`.
+/// Text wider than `limit` with an ellipsis in place of its middle: names often differ at their ends.
 std::string fitted(const std::string& text, double limit);
 
 /// Collects the elements of one drawing; classes are styled by the page. `title` is shown on hover.

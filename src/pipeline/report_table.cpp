@@ -81,9 +81,27 @@ std::string padded(const std::string& text, size_t size, bool left) {
   return left ? text + space : space + text;
 }
 
+/// Lines of at most `limit` characters where the text has spaces, underscores or slashes to break at.
+std::vector<std::string> wrapped(const std::string& text, size_t limit) {
+  std::vector<std::string> lines{""};
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+    end = text.find_first_of(" _/", begin);
+    end = end == std::string::npos ? text.size() : end + 1;
+    const std::string piece = text.substr(begin, end - begin);
+    if (!lines.back().empty() && width(base::trim(lines.back() + piece)) > limit) lines.emplace_back();
+    lines.back() += piece;
+  }
+  for (std::string& line : lines) line = base::trim(line);
+  return lines;
+}
+
 }  // namespace
 
-std::string signed_points(double share) { return cat(share < 0 ? "" : "+", format_fixed(100 * share, 1)); }
+std::string signed_points(double share) {
+  const std::string text = format_fixed(100 * share, 1);
+  if (text == "-0.0") return "+0.0";
+  return share < 0 ? text : "+" + text;
+}
 
 std::string size_text(double bytes) { return base::format_bytes(static_cast<int64_t>(bytes)); }
 
@@ -107,9 +125,9 @@ std::vector<TaskTable> task_tables(const json& results) {
     table.header.emplace_back("model");
     table.header.insert(table.header.end(), families.begin(), families.end());
     const std::string teacher = text(results, "teacher");
-    for (const std::string& name : {std::string("all % [95 % interval]"), teacher.empty() ? "KL" : cat("KL to ", teacher),
-                                    std::string("perplexity"), std::string("tokens"), std::string("cut %"),
-                                    std::string("size"), std::string("bits/weight")}) {
+    for (const std::string& name :
+         {std::string("all % [low, high]"), teacher.empty() ? "KL" : cat("KL to ", teacher), std::string("perplexity"),
+          std::string("tokens"), std::string("cut %"), std::string("size"), std::string("bits/weight")}) {
       table.header.push_back(name);
     }
     for (const json& row : child(results, "models")) table.rows.push_back(row_of(row, task_set, families));
@@ -121,10 +139,15 @@ std::vector<TaskTable> task_tables(const json& results) {
 
 std::string aligned(const Table& table) {
   std::vector<size_t> widths;
+  std::vector<std::vector<std::string>> headers;
+  size_t height = 0;
   for (size_t column = 0; column < table.header.size(); ++column) {
-    size_t widest = width(table.header[column]);
+    size_t widest = 0;
     for (const auto& row : table.rows) widest = std::max(widest, width(row[column]));
+    headers.push_back(wrapped(table.header[column], std::max<size_t>(8, widest)));
+    for (const std::string& piece : headers.back()) widest = std::max(widest, width(piece));
     widths.push_back(widest);
+    height = std::max(height, headers.back().size());
   }
   const auto line = [&](const std::vector<std::string>& cells) {
     std::string result;
@@ -133,7 +156,13 @@ std::string aligned(const Table& table) {
   };
   std::vector<std::string> rule;
   for (const size_t size : widths) rule.emplace_back(size, '-');
-  std::string result = line(table.header) + line(rule);
+  std::string result;
+  for (size_t level = height; level > 0; --level) {  // headers stand on the rule
+    std::vector<std::string> cells;
+    for (const auto& pieces : headers) cells.push_back(level <= pieces.size() ? pieces[pieces.size() - level] : "");
+    result += line(cells);
+  }
+  result += line(rule);
   for (const auto& row : table.rows) result += line(row);
   return result;
 }

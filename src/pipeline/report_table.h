@@ -33,7 +33,7 @@ std::string signed_points(double share);
 /// "12.5 MiB", "1.2 GiB".
 std::string size_text(double bytes);
 
-/// Columns aligned by spaces, a rule under the header, each line indented by two.
+/// Columns aligned by spaces, long headers in several lines, a rule below them; each line is indented by two.
 std::string aligned(const Table& table);
 
 }  // namespace rqat::pipeline::report

@@ -19,20 +19,20 @@ using base::format_fixed;
 struct Curve {
   std::string key, title, unit;
   double factor = 1;
-  bool from_zero = true;
+  bool from_zero = true, smooth = true, dots = false;
 };
 
 const std::vector<Curve>& curves() {
   static const std::vector<Curve> kCurves{
       {"loss", "Loss", "", 1, false},
       {"reward", "Mean reward", ""},
-      {"eval_accuracy", "Accuracy between steps", "%", 100},
-      {"zero_std_groups", "Groups whose rewards are all equal", "%", 100},
-      {"mean_length", "Response length in tokens", ""},
+      {"eval_accuracy", "Accuracy meanwhile", "%", 100, true, false, true},
+      {"zero_std_groups", "Groups of equal rewards", "%", 100},
+      {"mean_length", "Response tokens", ""},
       {"codes_flipped", "Codes flipped per step", "%", 100},
-      {"grad_norm", "Gradient norm before clipping", ""},
-      {"learning_rate", "Learning rate", ""},
       {"tokens_per_second", "Tokens per second", ""},
+      {"grad_norm", "Gradient norm", ""},
+      {"learning_rate", "Learning rate", "", 1, true, false},
   };
   return kCurves;
 }
@@ -70,25 +70,23 @@ std::string curve_figure(const StageView& stage, const Curve& curve, const Serie
   chart.from_zero = curve.from_zero;
   chart.factor = curve.factor;
   chart.unit = curve.unit;
-  const bool sparse = curve.key == "eval_accuracy";
   const Series smooth = smoothed(series);
-  if (sparse || smooth == series) {
-    chart.lines.push_back({curve.title, series, "main", sparse, false});
+  if (!curve.smooth || smooth == series) {
+    chart.lines.push_back({curve.title, series, "main", curve.dots, false});
   } else {
     chart.lines.push_back({curve.title, series, "raw", false, false});
     chart.lines.push_back({"smoothed", smooth, "main", false, false});
   }
   if (curve.key == "reward") add_band(chart, series, stage.metrics);
-  const double value = curve.factor * (sparse ? series.back().second : last_tenth(series));
-  std::string remark = cat(short_number(value), curve.unit.empty() ? "" : " " + curve.unit, sparse ? " at the last" : " in the last tenth");
-  if (!chart.band_low.empty()) remark += ", band: one standard deviation";
-  return figure(curve.title, remark, draw(chart));
+  const double value = curve.factor * (curve.smooth ? last_tenth(series) : series.back().second);
+  return figure(curve.title, cat(short_number(value), curve.unit.empty() ? "" : " " + curve.unit), draw(chart));
 }
 
 std::string metrics_table(const StageView& stage) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& [key, series] : stage.metrics) {
-    const auto [low, high] = std::minmax_element(series.begin(), series.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto [low, high] = std::minmax_element(series.begin(), series.end(),
+                                                 [](const auto& a, const auto& b) { return a.second < b.second; });
     rows.push_back({key, short_number(first_tenth(series)), short_number(last_tenth(series)), short_number(low->second),
                     short_number(high->second), short_number(static_cast<double>(series.size()))});
   }
@@ -98,32 +96,37 @@ std::string metrics_table(const StageView& stage) {
 std::string training_of(const StageView& stage) {
   double steps = 0;
   for (const auto& [_, series] : stage.metrics) steps = std::max(steps, series.back().first + 1);
-  std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", escape(stage.type), ", ", short_number(steps), " steps");
+  std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", escape(stage.type), ", ",
+                         short_number(steps), " steps");
   if (const auto seconds = number(stage.stamp, "seconds")) html += cat(", ", duration_text(*seconds));
   html += cat(stage.state == "done" ? "" : ", " + escape(stage.state), "</span></h3>\n<div class=\"curves\">\n");
   for (const Curve& curve : curves()) {
     const auto found = stage.metrics.find(curve.key);
     if (found == stage.metrics.end()) continue;
-    const bool flat_zero = std::all_of(found->second.begin(), found->second.end(), [](const auto& point) { return point.second == 0; });
+    const bool flat_zero =
+        std::all_of(found->second.begin(), found->second.end(), [](const auto& point) { return point.second == 0; });
     if (!(flat_zero && curve.key == "codes_flipped")) html += curve_figure(stage, curve, found->second);
   }
   return html + "</div>\n" + details("All metrics in numbers", metrics_table(stage));
 }
 
-/// "model.layers.12.self_attn.q_proj" is block 12, kind "self_attn.q_proj".
+/// "model.layers.12.mlp.experts.3.up_proj" is block 12, kind "mlp.experts.*.up_proj".
 struct LayerPlace {
   double block = 0;
   std::string kind;
 };
 
+bool is_number(const std::string& part) {
+  return !part.empty() && part.size() < 7 &&
+         std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
 LayerPlace place_of(const std::string& layer) {
-  const std::vector<std::string> parts = base::split(layer, '.');
-  for (size_t i = 0; i + 1 < parts.size(); ++i) {
-    const std::string& part = parts[i];
-    if (part.empty() || part.size() > 6 || !std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; })) continue;
-    return {std::stod(part), base::join({parts.begin() + static_cast<std::ptrdiff_t>(i) + 1, parts.end()}, ".")};
-  }
-  return {0, layer};
+  std::vector<std::string> parts = base::split(layer, '.');
+  const auto block = std::find_if(parts.begin(), parts.end(), is_number);
+  if (block == parts.end() || block + 1 == parts.end()) return {0, layer};
+  std::replace_if(block + 1, parts.end(), is_number, std::string("*"));
+  return {std::stod(*block), base::join({block + 1, parts.end()}, ".")};
 }
 
 struct KindErrors {
@@ -140,10 +143,7 @@ std::vector<KindErrors> errors_by_kind(const json& layers) {
     if (!error) continue;
     const LayerPlace place = place_of(text(layer, "layer"));
     auto found = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.kind == place.kind; });
-    if (found == kinds.end()) {
-      if (kinds.size() == kMostKinds) continue;
-      found = kinds.insert(kinds.end(), {place.kind, {}, {}, {}});
-    }
+    if (found == kinds.end()) found = kinds.insert(kinds.end(), {place.kind, {}, {}, {}});
     found->method.emplace_back(place.block, *error);
     if (rtn) found->rtn.emplace_back(place.block, *rtn);
     if (flag(layer, "fallback")) found->fallbacks.emplace_back(place.block, *error);
@@ -191,17 +191,26 @@ std::string quantization_of(const StageView& stage) {
     compared = compared || (rtn && *rtn != *error);
   }
   if (count == 0) return "";
-  std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", short_number(count), " layers, mean relative error ",
-                         short_number(error_sum / count), compared ? cat(", with RTN ", short_number(rtn_sum / count)) : "",
-                         fallbacks > 0 ? cat(", ", fallbacks, " fell back to RTN") : "", "</span></h3>\n");
+  std::string html =
+      cat("<h3>", escape(stage.id), " <span class=\"remark\">", short_number(count), " layers, mean relative error ",
+          short_number(error_sum / count), compared ? cat(", with RTN ", short_number(rtn_sum / count)) : "",
+          fallbacks > 0 ? cat(", ", fallbacks, " fell back to RTN") : "", "</span></h3>\n");
   if (compared) {
-    std::vector<std::pair<std::string, std::string>> entries{{"swatch other", "RTN (round to nearest)"}, {"swatch main", stage.id}};
+    std::vector<std::pair<std::string, std::string>> entries{{"swatch other", "RTN (round to nearest)"},
+                                                             {"swatch main", stage.id}};
     if (fallbacks > 0) entries.emplace_back("ring", "fell back to RTN");
     html += legend(entries);
   }
   html += "<div class=\"small\">\n";
-  for (const KindErrors& kind : errors_by_kind(stage.quant_report)) html += error_figure(kind, stage.id, compared, highest);
-  return html + "</div>\n" + details("All layers in numbers", layers_table(stage.quant_report));
+  const std::vector<KindErrors> kinds = errors_by_kind(stage.quant_report);
+  for (size_t i = 0; i < std::min(kMostKinds, kinds.size()); ++i)
+    html += error_figure(kinds[i], stage.id, compared, highest);
+  html += "</div>\n";
+  if (kinds.size() > kMostKinds) {
+    html +=
+        cat("<p class=\"remark\">The first ", kMostKinds, " of ", kinds.size(), " kinds of layers are drawn.</p>\n");
+  }
+  return html + details("All layers in numbers", layers_table(stage.quant_report));
 }
 
 }  // namespace
@@ -211,7 +220,14 @@ std::string training_section(const RunView& run) {
   for (const StageView& stage : run.stages) {
     if (!stage.metrics.empty()) html += training_of(stage);
   }
-  return html.empty() ? "" : cat("<section>\n<h2>Training</h2>\n", html, "</section>\n");
+  return html.empty()
+             ? ""
+             : cat("<section>\n<h2>Training</h2>\n<p class=\"remark\">Faint: each step; strong: moving average. Beside "
+                   "a title "
+                   "stands the mean of the last tenth of the steps, for accuracy and learning rate the last value. "
+                   "The band about a reward is the mean standard deviation within a group of answers to one "
+                   "problem.</p>\n",
+                   html, "</section>\n");
 }
 
 std::string quantization_section(const RunView& run) {
@@ -220,9 +236,11 @@ std::string quantization_section(const RunView& run) {
     if (stage.quant_report.is_array()) html += quantization_of(stage);
   }
   if (html.empty()) return "";
-  return cat("<section>\n<h2>Quantization error by layer</h2>\n<p class=\"remark\">Squared error of a layer's output on calibration "
-             "inputs (of its weight, where there are none) relative to the output itself, by block of the model.</p>\n",
-             html, "</section>\n");
+  return cat(
+      "<section>\n<h2>Quantization error by layer</h2>\n<p class=\"remark\">Squared error of a layer's output on "
+      "calibration "
+      "inputs (of its weight, where there are none) relative to the output itself, by block of the model.</p>\n",
+      html, "</section>\n");
 }
 
 }  // namespace rqat::pipeline::report
