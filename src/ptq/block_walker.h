@@ -21,8 +21,8 @@ class BlockWalker {
   int64_t block() const { return block_; }
   /// The present block's linears by their inputs: groups as the forward reaches them, members as in block_linears().
   std::vector<InputGroup> input_groups();
-  /// H = 2/n sum x x^T, fp32 [K, K], over the n calibration inputs x of each layer, with the block's weights as they are now.
-  /// The forward ends at the last of the layers.
+  /// H = 2/n sum x x^T, fp32 [K, K], over the n calibration inputs x of each layer, with the block's weights as they
+  /// are now. The forward ends at the last of the layers.
   std::vector<at::Tensor> hessians(const std::vector<nn::LinearBase*>& layers);
   /// Takes the hidden states through the present block to the next one.
   void advance();

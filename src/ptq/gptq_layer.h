@@ -9,9 +9,10 @@
 
 namespace rqat::ptq {
 
-/// Finds parameters (by `search`) and codes of the layer's float weight and installs them, master = w_hat. Where GPTQ fails or
-/// its output error is not below that of round-to-nearest with the same parameters, the latter is installed and
-/// reported as a fallback. `hessian` fp32 [K, K], `factor` made from it. Throws ConfigError for another quantizer than int_affine.
+/// Finds parameters (by `search`) and codes of the layer's float weight and installs them, master = w_hat. Where GPTQ
+/// fails or its output error is not below that of round-to-nearest with the same parameters, the latter is installed
+/// and reported as a fallback. `hessian` fp32 [K, K], `factor` made from it. Throws ConfigError for another quantizer
+/// than int_affine.
 LayerReport gptq_layer(quant::FakeQuantLinear& layer, const at::Tensor& hessian, const InverseFactor& factor,
                        const quant::SearchOptions& search, const GptqOptions& options);
 

@@ -26,7 +26,7 @@ at::Tensor upper_factor(const at::Tensor& hessian) {
 /// The columns of one block, in processing order.
 struct Block {
   int64_t width = 0;
-  const float* upper = nullptr;   // [B, B]
+  const float* upper = nullptr;    // [B, B]
   const int64_t* group = nullptr;  // [B]: group of each column
   float max_code = 0;
 };
@@ -92,7 +92,8 @@ at::Tensor gptq_solve(const at::Tensor& weight, const InverseFactor& factor, con
     float* error_data = error.mutable_data_ptr<float>();
     at::parallel_for(0, rows, /*grain_size=*/8, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row) {
-        solve_row(block, scale_data + row * groups, zero_data + row * groups, w_data + row * width, error_data + row * width);
+        solve_row(block, scale_data + row * groups, zero_data + row * groups, w_data + row * width,
+                  error_data + row * width);
       }
     });
     rest.slice(1, begin, end).copy_(w);

@@ -1,5 +1,5 @@
-// One body, compiled for AVX2, for AVX-512 and plain, vectorised by the compiler. Every operation in it is exactly rounded by
-// itself and sums have a fixed order, so that all levels choose the same scales.
+// One body, compiled for AVX2, for AVX-512 and plain, vectorised by the compiler. Every operation in it is exactly
+// rounded by itself and sums have a fixed order, so that all levels choose the same scales.
 #include "clip_error.h"
 
 #include <ATen/ATen.h>
@@ -57,13 +57,13 @@ RQAT_INLINE float fast_exp2(float x) {
   const float whole = std::nearbyint(x), f = x - whole;
   const float series =
       1.0F +
-      f * (0.693147181F +
-           f * (0.240226507F + f * (0.0555041087F + f * (0.00961812911F + f * (0.00133335581F + f * 0.000154035304F)))));
+      f * (0.693147181F + f * (0.240226507F + f * (0.0555041087F +
+                                                   f * (0.00961812911F + f * (0.00133335581F + f * 0.000154035304F)))));
   return series * as_float((static_cast<int32_t>(whole) + 127) << 23);
 }
 
-/// Adds the errors of 16 weights, in units of the scale, to the partial sums. Without branches, so that it vectorises: the
-/// floor of 2^-30 takes the place of the case 0.
+/// Adds the errors of 16 weights, in units of the scale, to the partial sums. Without branches, so that it vectorises:
+/// the floor of 2^-30 takes the place of the case 0.
 RQAT_INLINE void add_lanes(const Row& row, float scale, float zero_point, const float* weight, const float* importance,
                            float* sums) {
   constexpr float kFloor = 9.31322575e-10F;
@@ -79,7 +79,8 @@ RQAT_INLINE void add_lanes(const Row& row, float scale, float zero_point, const 
 }
 
 /// The last `count` < 16 weights of a group; the lanes beyond hold weight 0, which has no error.
-RQAT_INLINE void add_last_lanes(const Row& row, float scale, float zero_point, int64_t begin, int64_t count, float* sums) {
+RQAT_INLINE void add_last_lanes(const Row& row, float scale, float zero_point, int64_t begin, int64_t count,
+                                float* sums) {
   float weight[kLanes] = {}, importance[kLanes] = {};
   for (int64_t i = 0; i < count; ++i) {
     weight[i] = row.weight[begin + i];
@@ -117,7 +118,8 @@ void row_portable(const Row& row, float* out) { row_body(row, out); }
 
 #if defined(__x86_64__)
 __attribute__((target("avx2"))) void row_avx2(const Row& row, float* out) { row_body(row, out); }
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512"))) void row_avx512(const Row& row, float* out) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512"))) void row_avx512(const Row& row,
+                                                                                                      float* out) {
   row_body(row, out);
 }
 #endif
@@ -133,15 +135,21 @@ RowFunction row_function(ops::CpuKernels level) {
 
 }  // namespace
 
-at::Tensor clip_error_at(ops::CpuKernels level, const at::Tensor& weight, const QuantParams& params, const QuantFormat& format,
-                         double power, const at::Tensor& importance) {
-  const at::Tensor source = weight.contiguous(), scale = params.scale.contiguous(), zero_point = params.zero_point.contiguous();
+at::Tensor clip_error_at(ops::CpuKernels level, const at::Tensor& weight, const QuantParams& params,
+                         const QuantFormat& format, double power, const at::Tensor& importance) {
+  const at::Tensor source = weight.contiguous(), scale = params.scale.contiguous(),
+                   zero_point = params.zero_point.contiguous();
   const at::Tensor weights = importance.defined() ? importance.to(at::kFloat).contiguous() : at::Tensor();
   const int64_t rows = weight.size(0), columns = weight.size(1), groups = scale.size(1);
   at::Tensor errors = at::empty({rows, groups}, weight.options());
-  Row first{source.const_data_ptr<float>(), scale.const_data_ptr<float>(), zero_point.const_data_ptr<uint8_t>(),
-            importance.defined() ? weights.const_data_ptr<float>() : nullptr, columns, format.resolved_group(columns),
-            static_cast<float>(format.max_code()), static_cast<float>(power)};
+  Row first{source.const_data_ptr<float>(),
+            scale.const_data_ptr<float>(),
+            zero_point.const_data_ptr<uint8_t>(),
+            importance.defined() ? weights.const_data_ptr<float>() : nullptr,
+            columns,
+            format.resolved_group(columns),
+            static_cast<float>(format.max_code()),
+            static_cast<float>(power)};
   const RowFunction function = row_function(level);
   float* out = errors.mutable_data_ptr<float>();
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(columns, 1));
@@ -157,8 +165,8 @@ at::Tensor clip_error_at(ops::CpuKernels level, const at::Tensor& weight, const 
   return errors.mul_(scale.pow(power));
 }
 
-at::Tensor composed_clip_error(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format, double power,
-                               const at::Tensor& importance) {
+at::Tensor composed_clip_error(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format,
+                               double power, const at::Tensor& importance) {
   const int64_t rows = weight.size(0), columns = weight.size(1), group = format.resolved_group(columns);
   at::Tensor error = ops::fake_quant(weight, params.scale, params.zero_point, format.num_bits, group, at::kFloat);
   error.sub_(weight).abs_().pow_(power);

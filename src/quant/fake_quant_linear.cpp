@@ -9,7 +9,10 @@ namespace rqat::quant {
 
 FakeQuantLinear::FakeQuantLinear(nn::LinearSpec spec, QuantFormat format, std::shared_ptr<Quantizer> quantizer,
                                  std::shared_ptr<Estimator> estimator)
-    : LinearBase(std::move(spec)), format_(std::move(format)), quantizer_(std::move(quantizer)), estimator_(std::move(estimator)) {
+    : LinearBase(std::move(spec)),
+      format_(std::move(format)),
+      quantizer_(std::move(quantizer)),
+      estimator_(std::move(estimator)) {
   weight_.name = name() + ".weight";
   bias_.name = name() + ".bias";
   scale_.name = name() + ".weight_scale";
@@ -21,11 +24,12 @@ FakeQuantLinear::FakeQuantLinear(nn::LinearSpec spec, QuantFormat format, std::s
 
 void FakeQuantLinear::check_shapes(const at::Tensor& weight, const at::Tensor& bias) const {
   const bool weight_fits = weight.sizes() == at::IntArrayRef{spec().out_features, spec().in_features};
-  const bool bias_fits = bias.defined() ? spec().bias && bias.sizes() == at::IntArrayRef{spec().out_features} : !spec().bias;
+  const bool bias_fits =
+      bias.defined() ? spec().bias && bias.sizes() == at::IntArrayRef{spec().out_features} : !spec().bias;
   if (weight_fits && bias_fits) return;
-  throw base::DataError(base::cat("linear '", name(), "': expected a weight [", spec().out_features, ", ", spec().in_features, "] ",
-                                  spec().bias ? "and a bias" : "without bias", ", got ", weight.sizes(), " ",
-                                  bias.defined() ? "and a bias" : "without bias"));
+  throw base::DataError(base::cat("linear '", name(), "': expected a weight [", spec().out_features, ", ",
+                                  spec().in_features, "] ", spec().bias ? "and a bias" : "without bias", ", got ",
+                                  weight.sizes(), " ", bias.defined() ? "and a bias" : "without bias"));
 }
 
 void FakeQuantLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
@@ -51,8 +55,8 @@ void FakeQuantLinear::set_quantization(const QuantParams& params, const at::Tens
   refresh();
 }
 
-void FakeQuantLinear::restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master, const at::Tensor& codes,
-                              const at::Tensor& weight_master) {
+void FakeQuantLinear::restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master,
+                              const at::Tensor& codes, const at::Tensor& weight_master) {
   const at::Device device = dense_.defined() ? dense_.device() : codes.device();
   scale_.master = scale_master.to(device, at::kFloat).contiguous();
   zero_point_.master = zero_point_master.to(device, at::kFloat).contiguous();
@@ -104,7 +108,8 @@ void FakeQuantLinear::make_dense() {
 
 void FakeQuantLinear::make_packed() {
   const QuantParams used = params();
-  packed_ = ops::prepack(codes(), used.scale, used.zero_point, format_.num_bits, format_.resolved_group(spec().in_features));
+  packed_ =
+      ops::prepack(codes(), used.scale, used.zero_point, format_.num_bits, format_.resolved_group(spec().in_features));
   codes_ = at::Tensor();
   dense_ = at::Tensor();
 }
@@ -175,7 +180,9 @@ int64_t FakeQuantLinear::weight_bytes() const {
   return bytes;
 }
 
-at::Tensor FakeQuantLinear::packed_forward(const at::Tensor& x) { return ops::packed_linear(x, packed_, bias_.compute); }
+at::Tensor FakeQuantLinear::packed_forward(const at::Tensor& x) {
+  return ops::packed_linear(x, packed_, bias_.compute);
+}
 
 at::Tensor FakeQuantLinear::weight_grad_buffer() {
   const bool wanted = weight_.trainable || (estimator_->trains_scale() && scale_.trainable) ||

@@ -48,7 +48,8 @@ std::string format_text(const std::optional<QuantFormat>& format) { return forma
 
 void QuantPolicy::fields(base::FieldVisitor& v) {
   QuantFormat::fields(v);
-  v.tree("overrides", overrides, "map of layer-name pattern (`*` = any text) to format fields, or to `none` = keep in float");
+  v.tree("overrides", overrides,
+         "map of layer-name pattern (`*` = any text) to format fields, or to `none` = keep in float");
 }
 
 std::vector<std::string> QuantPolicy::check() const {
@@ -89,17 +90,20 @@ std::vector<std::string> QuantPolicy::faults(const std::vector<nn::LinearSpec>& 
   for (const base::Node::Entry& entry : overrides.entries()) {
     bool used = false;
     for (const nn::LinearSpec& layer : layers) used = used || matches(entry.key, layer.name);
-    if (!used) faults.push_back(cat("override '", entry.key, "' matches no layer (layers look like ", layers.empty() ? "-" : layers[0].name, ")"));
+    if (!used)
+      faults.push_back(cat("override '", entry.key, "' matches no layer (layers look like ",
+                           layers.empty() ? "-" : layers[0].name, ")"));
   }
-  std::map<std::string, std::pair<std::string, std::optional<QuantFormat>>> first;  // fused set -> its first layer and format
+  std::map<std::string, std::pair<std::string, std::optional<QuantFormat>>>
+      first;  // fused set -> its first layer and format
   for (const nn::LinearSpec& layer : layers) {
     for (size_t i = 0; i < fused_sets().size(); ++i) {
       if (fused_sets()[i].count(last_part(layer.name)) == 0) continue;
       const auto format = format_for(layer.name);
       const auto [place, fresh] = first.try_emplace(cat(parent_part(layer.name), "#", i), layer.name, format);
       if (!fresh && !(place->second.second == format)) {
-        faults.push_back(cat(place->second.first, " is ", format_text(place->second.second), " but ", layer.name, " is ",
-                             format_text(format), ": engines fuse them, give them one format"));
+        faults.push_back(cat(place->second.first, " is ", format_text(place->second.second), " but ", layer.name,
+                             " is ", format_text(format), ": engines fuse them, give them one format"));
       }
     }
   }

@@ -48,8 +48,11 @@ std::map<std::string, QuantFormat> formats_of(const std::vector<nn::LinearBase*>
 std::string write_formats(const std::map<std::string, QuantFormat>& formats) {
   json layers = json::object();
   for (const auto& [name, format] : formats) {
-    layers[name] = {{"quantizer", format.quantizer}, {"num_bits", format.num_bits}, {"symmetric", format.symmetric},
-                    {"group_size", format.group_size}, {"scale_dtype", format.scale_dtype}};
+    layers[name] = {{"quantizer", format.quantizer},
+                    {"num_bits", format.num_bits},
+                    {"symmetric", format.symmetric},
+                    {"group_size", format.group_size},
+                    {"scale_dtype", format.scale_dtype}};
   }
   return json({{"format_version", kFormatVersion}, {"layers", layers}}).dump(1) + "\n";
 }
@@ -87,7 +90,8 @@ std::map<std::string, at::Tensor> state_tensors(const std::vector<nn::LinearBase
       tensors[prefix + "_zero_point_master"] = layer.zero_point_master();
     }
     const at::Tensor& master = layer.master_weight();
-    if (master.defined() && !at::equal(master, layer.quantizer().dequantize(codes, params, layer.format(), at::kFloat))) {
+    if (master.defined() &&
+        !at::equal(master, layer.quantizer().dequantize(codes, params, layer.format(), at::kFloat))) {
       tensors[prefix + "_master"] = master;
     }
   });

@@ -37,7 +37,8 @@ TEST(BlockWalkerTest, LinearsAreGroupedByTheirInput) {
 std::map<std::string, at::Tensor> all_inputs(model::CausalLM& model, const Calibration& calibration) {
   std::map<std::string, std::vector<at::Tensor>> seen;
   for (nn::LinearBase* layer : model.linears()) {
-    layer->set_input_observer([&seen, layer](const at::Tensor& x) { seen[layer->name()].push_back(x.to(at::kDouble)); });
+    layer->set_input_observer(
+        [&seen, layer](const at::Tensor& x) { seen[layer->name()].push_back(x.to(at::kDouble)); });
   }
   const at::NoGradGuard no_grad;
   for (const nn::TokenBatch& batch : calibration) model.hidden(batch);

@@ -23,20 +23,23 @@ class InitializerContract : public testing::TestWithParam<std::tuple<std::string
   std::string name() const { return std::get<0>(GetParam()); }
   std::string policy() const { return std::get<1>(GetParam()); }
 };
-INSTANTIATE_TEST_SUITE_P(Registry, InitializerContract,
-                         testing::Combine(testing::ValuesIn(initializers().names()),
-                                          testing::Values("{num_bits: 2, group_size: 32}", "{num_bits: 3, group_size: 40, symmetric: true}",
-                                                          "{num_bits: 4, group_size: -1, scale_dtype: bfloat16}",
-                                                          "{num_bits: 2, group_size: 16, overrides: {'*.down_proj': {num_bits: 8}, '*.o_proj': none}}")));
+INSTANTIATE_TEST_SUITE_P(
+    Registry, InitializerContract,
+    testing::Combine(
+        testing::ValuesIn(initializers().names()),
+        testing::Values("{num_bits: 2, group_size: 32}", "{num_bits: 3, group_size: 40, symmetric: true}",
+                        "{num_bits: 4, group_size: -1, scale_dtype: bfloat16}",
+                        "{num_bits: 2, group_size: 16, overrides: {'*.down_proj': {num_bits: 8}, '*.o_proj': none}}")));
 
 TEST_P(InitializerContract, EveryLayerIsReportedAndNotWorseThanRtn) {
   const auto model = quantized_model(policy());
   std::vector<std::string> progress;
-  const auto reports = make_initializer(name())->initialize(*model, random_calibration(), [&](int64_t done, int64_t total, const std::string& status) {
-    EXPECT_EQ(done, static_cast<int64_t>(progress.size()) + 1);
-    EXPECT_EQ(total, static_cast<int64_t>(quantized_linears(model->linears()).size()));
-    progress.push_back(status);
-  });
+  const auto reports = make_initializer(name())->initialize(
+      *model, random_calibration(), [&](int64_t done, int64_t total, const std::string& status) {
+        EXPECT_EQ(done, static_cast<int64_t>(progress.size()) + 1);
+        EXPECT_EQ(total, static_cast<int64_t>(quantized_linears(model->linears()).size()));
+        progress.push_back(status);
+      });
   const auto layers = quantized_linears(model->linears());
   ASSERT_EQ(reports.size(), layers.size());
   ASSERT_EQ(progress.size(), layers.size());
@@ -55,7 +58,8 @@ TEST_P(InitializerContract, TheMasterIsWHatAndGivesItsCodes) {
   const auto model = quantized_model(policy());
   make_initializer(name())->initialize(*model, random_calibration(), {});
   for (quant::FakeQuantLinear* layer : quantized_linears(model->linears())) {
-    EXPECT_TRUE(at::equal(layer->master_weight(), layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), at::kFloat)));
+    EXPECT_TRUE(at::equal(layer->master_weight(),
+                          layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), at::kFloat)));
     EXPECT_TRUE(at::equal(layer->scale_master(), layer->params().scale));
     EXPECT_TRUE(at::equal(layer->zero_point_master(), layer->params().zero_point.to(at::kFloat)));
     const at::Tensor codes = layer->codes(), dense = layer->dense_weight();
@@ -73,7 +77,8 @@ TEST_P(InitializerContract, IsReproducibleAndTouchesQuantisedWeightsOnly) {
   make_initializer(name())->initialize(*second, random_calibration(), {});
   const auto after = first->weights(), again = second->weights();
   std::vector<std::string> quantized;
-  for (quant::FakeQuantLinear* layer : quantized_linears(first->linears())) quantized.push_back(layer->name() + ".weight");
+  for (quant::FakeQuantLinear* layer : quantized_linears(first->linears()))
+    quantized.push_back(layer->name() + ".weight");
   for (const auto& [weight_name, tensor] : after) {
     EXPECT_TRUE(at::equal(tensor, again.at(weight_name))) << weight_name;
     if (std::find(quantized.begin(), quantized.end(), weight_name) != quantized.end()) continue;
@@ -111,9 +116,11 @@ TEST(RtnTest, IsRoundToNearestWithTheSearchedRange) {
     options.method = search;
     for (size_t i = 0; i < layers.size(); ++i) {
       const auto params = layers[i]->quantizer().search(weights[i], layers[i]->format(), options);
-      EXPECT_TRUE(at::equal(layers[i]->codes(), layers[i]->quantizer().quantize(weights[i], params, layers[i]->format())));
+      EXPECT_TRUE(
+          at::equal(layers[i]->codes(), layers[i]->quantizer().quantize(weights[i], params, layers[i]->format())));
       EXPECT_TRUE(at::equal(layers[i]->params().scale, params.scale));
-      const double error = ((layers[i]->dense_weight() - weights[i]).square().sum() / weights[i].square().sum()).item<double>();
+      const double error =
+          ((layers[i]->dense_weight() - weights[i]).square().sum() / weights[i].square().sum()).item<double>();
       EXPECT_NEAR(reports[i].error, error, error * 1e-4);
     }
   }
@@ -123,7 +130,8 @@ TEST(RtnTest, IsRoundToNearestWithTheSearchedRange) {
 double hidden_error(model::CausalLM& model, model::CausalLM& reference, const Calibration& data) {
   const at::NoGradGuard no_grad;
   double sum = 0;
-  for (const nn::TokenBatch& batch : data) sum += (model.hidden(batch) - reference.hidden(batch)).square().mean().item<double>();
+  for (const nn::TokenBatch& batch : data)
+    sum += (model.hidden(batch) - reference.hidden(batch)).square().mean().item<double>();
   return sum;
 }
 
@@ -144,12 +152,14 @@ TEST(GptqTest, BeatsRtnOnTheModelsOutput) {
 // The reported error, from inputs collected independently: those that the finished model itself produces, because each
 // layer was solved for the inputs of its quantised predecessors.
 TEST(GptqTest, ErrorsAreThoseOnTheInputsOfTheQuantisedModel) {
-  const auto model = quantized_model("{num_bits: 2, group_size: 32}"), original = quantized_model("{num_bits: 2, group_size: 32}");
+  const auto model = quantized_model("{num_bits: 2, group_size: 32}"),
+             original = quantized_model("{num_bits: 2, group_size: 32}");
   const Calibration calibration = random_calibration();
   const auto reports = make_initializer("gptq")->initialize(*model, calibration, {});
   std::map<std::string, std::vector<at::Tensor>> seen;
   for (nn::LinearBase* layer : model->linears()) {
-    layer->set_input_observer([&seen, layer](const at::Tensor& x) { seen[layer->name()].push_back(x.to(at::kDouble)); });
+    layer->set_input_observer(
+        [&seen, layer](const at::Tensor& x) { seen[layer->name()].push_back(x.to(at::kDouble)); });
   }
   {
     const at::NoGradGuard no_grad;
@@ -183,7 +193,8 @@ TEST(GptqTest, WithoutTrueSequentialABlockIsSolvedForItsFloatInputs) {
   EXPECT_NEAR(reports[6].error, error, error * 1e-3);
 }
 
-// W_hat with both end codes in each group: the search finds the same parameters again, and there is nothing to make up for.
+// W_hat with both end codes in each group: the search finds the same parameters again, and there is nothing to make up
+// for.
 TEST(GptqTest, KeepsWeightsThatLieOnTheGrid) {
   const auto model = quantized_model("{num_bits: 4, group_size: 32}");
   const auto layers = quantized_linears(model->linears());
@@ -247,7 +258,8 @@ TEST_F(GptqLayerTest, FallsBackWithoutACholeskyFactor) {
   const LayerReport report = gptq_layer(*layer_, hessian, factorize(hessian, {}), {}, {});
   EXPECT_TRUE(report.fallback);
   EXPECT_THAT(report.note, HasSubstr("Cholesky"));
-  EXPECT_TRUE(at::equal(layer_->master_weight(), layer_->quantizer().fake_quant(weight, layer_->params(), layer_->format(), at::kFloat)));
+  EXPECT_TRUE(at::equal(layer_->master_weight(),
+                        layer_->quantizer().fake_quant(weight, layer_->params(), layer_->format(), at::kFloat)));
 }
 
 TEST_F(GptqLayerTest, FallsBackWhereItIsWorse) {
@@ -266,18 +278,15 @@ TEST_F(GptqLayerTest, NotesDampingAndDeadColumns) {
   hessian[0][1] = hessian[1][0] = 0.6;
   hessian[5][5] = 0;
   const LayerReport report = gptq_layer(*layer_, hessian, factorize(hessian, {}), {}, {});
-  const std::string note = report.note;
-  if (!report.fallback) {
-    EXPECT_THAT(note, HasSubstr("damping 0.16"));
-    EXPECT_THAT(note, HasSubstr("1 dead columns"));
-  }
+  ASSERT_FALSE(report.fallback) << report.note;
+  EXPECT_EQ(report.note, "damping 0.16, 1 dead columns");
 }
 
 TEST_F(GptqLayerTest, OtherQuantizersAreRefused) {
   quant::QuantFormat format;
   format.quantizer = "ternary";
-  quant::FakeQuantLinear layer({"model.layers.0.mlp.up_proj", 64, 8, false}, format, quant::quantizers().make("int_affine"),
-                               quant::estimators().make("ste"));
+  quant::FakeQuantLinear layer({"model.layers.0.mlp.up_proj", 64, 8, false}, format,
+                               quant::quantizers().make("int_affine"), quant::estimators().make("ste"));
   layer.load(at::randn({8, 64}), {});
   const at::Tensor hessian = at::eye(64);
   try {
@@ -290,9 +299,11 @@ TEST_F(GptqLayerTest, OtherQuantizersAreRefused) {
 
 TEST(RelativeErrorTest, IsThatOfTheOutputs) {
   const at::Tensor weight = at::randn({5, 8}), w_hat = weight + at::randn({5, 8}) * 0.1, x = at::randn({30, 8});
-  const double expected = (x.matmul((w_hat - weight).t()).square().sum() / x.matmul(weight.t()).square().sum()).item<double>();
+  const double expected =
+      (x.matmul((w_hat - weight).t()).square().sum() / x.matmul(weight.t()).square().sum()).item<double>();
   EXPECT_NEAR(relative_error(w_hat, weight, x.t().matmul(x)), expected, expected * 1e-4);
-  EXPECT_NEAR(relative_error(w_hat, weight, {}), ((w_hat - weight).square().sum() / weight.square().sum()).item<double>(), 1e-6);
+  EXPECT_NEAR(relative_error(w_hat, weight, {}),
+              ((w_hat - weight).square().sum() / weight.square().sum()).item<double>(), 1e-6);
   EXPECT_EQ(relative_error(w_hat, at::zeros({5, 8}), {}), 0);
 }
 

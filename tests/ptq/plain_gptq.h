@@ -1,5 +1,5 @@
-// GPTQ once more, as plainly as can be: one column at a time, fp64, no blocks, the inverse Hessian written out and updated
-// by Gaussian elimination (as Optimal Brain Quantization describes it) instead of a Cholesky factor.
+// GPTQ once more, as plainly as can be: one column at a time, fp64, no blocks, the inverse Hessian written out and
+// updated by Gaussian elimination (as Optimal Brain Quantization describes it) instead of a Cholesky factor.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,8 +14,9 @@
 namespace rqat::ptq {
 
 struct PlainResult {
-  at::Tensor codes;      ///< uint8 [N, K]
-  double nearest_tie = 1;  ///< how near any w / s came to a rounding boundary; codes are only certain well above fp32 noise
+  at::Tensor codes;  ///< uint8 [N, K]
+  double nearest_tie =
+      1;  ///< how near any w / s came to a rounding boundary; codes are only certain well above fp32 noise
 };
 
 inline PlainResult plain_gptq(const at::Tensor& weight, const at::Tensor& hessian, const quant::QuantParams& params,
@@ -25,7 +26,8 @@ inline PlainResult plain_gptq(const at::Tensor& weight, const at::Tensor& hessia
   std::vector<int64_t> order(static_cast<size_t>(columns));
   std::iota(order.begin(), order.end(), 0);
   if (act_order) {
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return h[a][a].item<double>() > h[b][b].item<double>(); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return h[a][a].item<double>() > h[b][b].item<double>(); });
   }
   for (int64_t k = 0; k < columns; ++k) {
     if (h[k][k].item<double>() == 0) h[k][k] = 1;

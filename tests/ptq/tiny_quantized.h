@@ -28,7 +28,8 @@ inline std::unique_ptr<model::CausalLM> build(const model::ModelConfig& config, 
   return model;
 }
 
-inline std::unique_ptr<model::CausalLM> quantized_model(const std::string& policy_yaml, const std::string& family = "llama",
+inline std::unique_ptr<model::CausalLM> quantized_model(const std::string& policy_yaml,
+                                                        const std::string& family = "llama",
                                                         at::ScalarType dtype = at::kFloat) {
   quant::QuantPolicy policy;
   base::Faults faults;

@@ -21,14 +21,16 @@ Problem make_problem(int64_t columns, int64_t group_size) {
   problem.weight = at::randn({7, columns}) * 0.05;
   problem.weight[0] = 0;
   problem.importance = at::rand({columns}) * 10;
-  problem.params = quantizers().make("int_affine")->search(problem.weight * 0.6, problem.format, {});  // some are clipped
+  problem.params =
+      quantizers().make("int_affine")->search(problem.weight * 0.6, problem.format, {});  // some are clipped
   return problem;
 }
 
 /// The formula in fp64.
 at::Tensor oracle(const Problem& problem, double power, bool weighted) {
   const int64_t columns = problem.weight.size(1), group = problem.format.resolved_group(columns);
-  const at::Tensor w_hat = quantizers().make("int_affine")->fake_quant(problem.weight, problem.params, problem.format, at::kFloat);
+  const at::Tensor w_hat =
+      quantizers().make("int_affine")->fake_quant(problem.weight, problem.params, problem.format, at::kFloat);
   at::Tensor error = (w_hat.to(at::kDouble) - problem.weight.to(at::kDouble)).abs().pow(power);
   if (weighted) error = error * problem.importance;
   std::vector<at::Tensor> sums;
@@ -46,7 +48,8 @@ TEST(ClipErrorTest, AgreesWithTheFormula) {
         // Each zero error counts as (2^-30 s)^power, which at power 1/2 is 3e-5 of the largest.
         const double floor = expected.max().item<double>() * (power < 1 ? 1e-3 : 1e-6);
         const at::Tensor fused = clip_error(problem.weight, problem.params, problem.format, power, importance);
-        const at::Tensor composed = composed_clip_error(problem.weight, problem.params, problem.format, power, importance);
+        const at::Tensor composed =
+            composed_clip_error(problem.weight, problem.params, problem.format, power, importance);
         EXPECT_TRUE(fused.to(at::kDouble).allclose(expected, 2e-5, floor)) << columns << " " << power;
         EXPECT_TRUE(composed.to(at::kDouble).allclose(expected, 2e-5, floor)) << columns << " " << power;
       }

@@ -15,18 +15,21 @@ struct Problem {
   at::Tensor weight, gradient;  // [2, 12], groups of 5: the last one short
 };
 
-/// Weights in units of the scale around every edge of the range: exactly on the last level, exactly half a step beyond it
-/// (ties), just inside and just outside of that, and far away.
+/// Weights in units of the scale around every edge of the range: exactly on the last level, exactly half a step beyond
+/// it (ties), just inside and just outside of that, and far away.
 Problem make_problem(bool symmetric, int64_t num_bits = 2) {
   at::manual_seed(11);
   Problem problem;
   problem.format = make_format(num_bits, symmetric, 5);
   problem.params.scale = at::tensor({0.5F, 0.25F, 0.125F, 1.0F, 0.75F, 2.0F}, at::kFloat).reshape({2, 3});
-  const std::vector<int> zeros = symmetric ? std::vector<int>(6, 1 << (num_bits - 1)) : std::vector<int>{0, 1, 2, 3, 1, 2};
+  const std::vector<int> zeros =
+      symmetric ? std::vector<int>(6, 1 << (num_bits - 1)) : std::vector<int>{0, 1, 2, 3, 1, 2};
   problem.params.zero_point = at::tensor(zeros, at::kInt).to(at::kByte).reshape({2, 3});
-  const at::Tensor ratio = at::tensor({0.0F, 0.3F, 3.0F, 3.5F, -0.5F, 2.5F, -1.0F, -1.49F, -1.5F, 1.0F, 100.0F, -100.0F,
-                                       -3.0F, 0.51F, -3.51F, 0.5F, 7.0F, 2.5F, 2.49F, -2.0F, 1.9F, 1.5F, -2.5F, -7.0F},
-                                      at::kFloat).reshape({2, 12});
+  const at::Tensor ratio =
+      at::tensor({0.0F,  0.3F,  3.0F,   3.5F, -0.5F, 2.5F, -1.0F, -1.49F, -1.5F, 1.0F, 100.0F, -100.0F,
+                  -3.0F, 0.51F, -3.51F, 0.5F, 7.0F,  2.5F, 2.49F, -2.0F,  1.9F,  1.5F, -2.5F,  -7.0F},
+                 at::kFloat)
+          .reshape({2, 12});
   problem.weight = ratio * spread(problem.params.scale, problem.format, 12);
   problem.gradient = at::randn({2, 12});
   return problem;
@@ -42,7 +45,8 @@ Expected closed_form(const Problem& problem) {
   Expected expected{at::zeros({2, 12}, at::kBool), at::zeros({2, 3}, at::kDouble), at::zeros({2, 3}, at::kDouble)};
   for (int64_t n = 0; n < 2; ++n) {
     for (int64_t k = 0; k < 12; ++k) {
-      const double s = problem.params.scale[n][k / 5].item<double>(), z = problem.params.zero_point[n][k / 5].item<double>();
+      const double s = problem.params.scale[n][k / 5].item<double>(),
+                   z = problem.params.zero_point[n][k / 5].item<double>();
       const double ratio = problem.weight[n][k].item<double>() / s, gradient = problem.gradient[n][k].item<double>();
       const double raw = std::nearbyint(ratio) + z, top = static_cast<double>(problem.format.max_code());
       const bool inside = raw >= 0 && raw <= top;
@@ -56,7 +60,8 @@ Expected closed_form(const Problem& problem) {
 }
 
 EstimatorGradients reduce(const std::string& name, const std::string& settings, const Problem& problem) {
-  return estimators().make(component(estimators(), name, settings))
+  return estimators()
+      .make(component(estimators(), name, settings))
       ->reduce({problem.gradient.clone(), problem.weight, problem.params, &problem.format});
 }
 
@@ -111,7 +116,9 @@ TEST(EstimatorsTest, LsqLearnsTheZeroPointOfAsymmetricFormatsOnly) {
   const EstimatorGradients gradients = reduce("lsq", "{learn_zero_point: true, grad_scale: none}", problem);
   EXPECT_TRUE(gradients.zero_point.to(at::kDouble).allclose(expected.zero_point, 1e-5, 1e-5));
   const double factor = 1 / std::sqrt(5.0 * 3);
-  EXPECT_TRUE(reduce("lsq", "{learn_zero_point: true}", problem).zero_point.to(at::kDouble).allclose(expected.zero_point * factor, 1e-5, 1e-5));
+  EXPECT_TRUE(reduce("lsq", "{learn_zero_point: true}", problem)
+                  .zero_point.to(at::kDouble)
+                  .allclose(expected.zero_point * factor, 1e-5, 1e-5));
   EXPECT_FALSE(reduce("lsq", "{learn_zero_point: true}", make_problem(true)).zero_point.defined());
 }
 
@@ -125,7 +132,8 @@ TEST_P(EstimatorContract, IsLinearInTheGradient) {
   second.gradient = at::randn({2, 12});
   Problem both = problem;
   both.gradient = first.gradient + second.gradient;
-  const auto a = reduce(GetParam(), "{}", first), b = reduce(GetParam(), "{}", second), sum = reduce(GetParam(), "{}", both);
+  const auto a = reduce(GetParam(), "{}", first), b = reduce(GetParam(), "{}", second),
+             sum = reduce(GetParam(), "{}", both);
   EXPECT_TRUE(sum.weight.allclose(a.weight + b.weight, 1e-5, 1e-5));
   EXPECT_EQ(sum.scale.defined(), a.scale.defined());
   if (sum.scale.defined()) {

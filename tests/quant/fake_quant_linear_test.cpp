@@ -36,10 +36,12 @@ TEST(FakeQuantLinearTest, ForwardMultipliesWithTheQuantisedWeight) {
   for (const QuantFormat& format : {make_format(2, false, 16), make_format(4, true, -1)}) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       const auto layer = make_layer(format, "ste", "{}", kIn, kOut, /*bias=*/true);
-      const at::Tensor weight = weight_of().to(dtype), bias = at::randn({kOut}).to(dtype), x = at::randn({5, kIn}).to(dtype);
+      const at::Tensor weight = weight_of().to(dtype), bias = at::randn({kOut}).to(dtype),
+                       x = at::randn({5, kIn}).to(dtype);
       layer->load(weight, bias);
       const QuantParams params = layer->params();
-      const at::Tensor master = weight.to(at::kFloat), scale = spread(params.scale, format, kIn), zero = spread(params.zero_point, format, kIn);
+      const at::Tensor master = weight.to(at::kFloat), scale = spread(params.scale, format, kIn),
+                       zero = spread(params.zero_point, format, kIn);
       const at::Tensor code = (at::round(master / scale) + zero).clamp(0, static_cast<double>(format.max_code()));
       EXPECT_TRUE(at::equal(layer->codes().to(at::kFloat), code));
       EXPECT_TRUE(at::equal(layer->dense_weight(), (scale * (code - zero)).to(dtype)));
@@ -52,7 +54,8 @@ TEST(FakeQuantLinearTest, MicroBatchesEqualOneBatch) {
   for (const char* estimator : {"ste", "clipped_ste", "lsq"}) {
     const auto whole = make_layer(make_format(2, false, 16), estimator, "{}", kIn, kOut, true);
     const auto parts = make_layer(make_format(2, false, 16), estimator, "{}", kIn, kOut, true);
-    const at::Tensor weight = weight_of(), bias = at::randn({kOut}), x = at::randn({12, kIn}), dy = at::randn({12, kOut});
+    const at::Tensor weight = weight_of(), bias = at::randn({kOut}), x = at::randn({12, kIn}),
+                     dy = at::randn({12, kOut});
     for (FakeQuantLinear* layer : {whole.get(), parts.get()}) {
       layer->load(weight, bias);
       layer->prepare_training();
@@ -64,7 +67,8 @@ TEST(FakeQuantLinearTest, MicroBatchesEqualOneBatch) {
     ASSERT_EQ(whole->parameters().size(), parts->parameters().size());
     for (size_t i = 0; i < whole->parameters().size(); ++i) {
       ASSERT_TRUE(whole->parameters()[i]->grad.defined()) << whole->parameters()[i]->name;
-      EXPECT_TRUE(whole->parameters()[i]->grad.allclose(parts->parameters()[i]->grad, 1e-5, 1e-5)) << whole->parameters()[i]->name;
+      EXPECT_TRUE(whole->parameters()[i]->grad.allclose(parts->parameters()[i]->grad, 1e-5, 1e-5))
+          << whole->parameters()[i]->name;
     }
   }
 }
@@ -81,7 +85,8 @@ TEST(FakeQuantLinearTest, GradientsEqualThoseOfAnAutogradComposition) {
     layer->prepare_training();
     const at::Tensor x = at::randn({9, kIn}), dy = at::randn({9, kOut});
 
-    at::Tensor w = layer->master_weight().clone().set_requires_grad(true), s = params.scale.clone().set_requires_grad(true);
+    at::Tensor w = layer->master_weight().clone().set_requires_grad(true),
+               s = params.scale.clone().set_requires_grad(true);
     const at::Tensor scale = s.repeat_interleave(16, 1).slice(1, 0, kIn), zero = spread(params.zero_point, format, kIn);
     const at::Tensor ratio = w / scale;
     const at::Tensor rounded = ratio + (at::round(ratio) - ratio).detach();
@@ -151,7 +156,8 @@ TEST(FakeQuantLinearTest, PackedModeHasTheSameCodesAndNoDenseWeight) {
       EXPECT_LE(layer->weight_bytes(), 64 * 256 * (bits == 3 ? 4 : bits) / 8 + 64 * 8 * 5 + 4096);
       const double tolerance = dtype == at::kFloat ? 1e-5 : 2e-2;
       EXPECT_TRUE(layer->forward(x).allclose(y, tolerance, tolerance)) << bits;
-      EXPECT_TRUE(at::equal(layer->dense_weight(), quantizers().make("int_affine")->dequantize(codes, layer->params(), format, dtype)));
+      EXPECT_TRUE(at::equal(layer->dense_weight(),
+                            quantizers().make("int_affine")->dequantize(codes, layer->params(), format, dtype)));
       EXPECT_LE(layer->weight_bytes(), 64 * 256 * (bits == 3 ? 4 : bits) / 8 + 64 * 8 * 5 + 4096);  // it was not kept
       layer->set_execution(nn::Execution::kTrain);
       EXPECT_TRUE(at::equal(layer->codes(), codes));
@@ -257,7 +263,8 @@ TEST(FakeQuantLinearTest, MetaWeightsBuildTheStructureOnly) {
 
 TEST(FakeQuantLinearTest, ShapesThatDoNotFitAreRefusedByName) {
   const auto layer = make_layer(make_format(2, false, 16));
-  for (const auto& [weight, bias] : {std::pair<at::Tensor, at::Tensor>{at::zeros({kIn, kOut}), {}}, {at::zeros({kOut, kIn}), at::zeros({kOut})}}) {
+  for (const auto& [weight, bias] :
+       {std::pair<at::Tensor, at::Tensor>{at::zeros({kIn, kOut}), {}}, {at::zeros({kOut, kIn}), at::zeros({kOut})}}) {
     try {
       layer->load(weight, bias);
       FAIL();

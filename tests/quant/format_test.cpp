@@ -57,7 +57,8 @@ TEST(RoundScaleTest, IsRepresentableAndWithinLimits) {
   const at::Tensor scale = at::tensor({0.0F, -1.0F, 1e-9F, 0.1F, 1.0F, 1e6F, kInfinity}, at::kFloat);
   const at::Tensor half = round_scale(scale, "float16");
   // 0.1 in fp16 is 0x2e66 = 1638 / 2^14; the smallest normal is 2^-14.
-  const at::Tensor expected = at::tensor({0x1p-14F, 0x1p-14F, 0x1p-14F, 1638.0F / 16384.0F, 1.0F, 65504.0F, 65504.0F}, at::kFloat);
+  const at::Tensor expected =
+      at::tensor({0x1p-14F, 0x1p-14F, 0x1p-14F, 1638.0F / 16384.0F, 1.0F, 65504.0F, 65504.0F}, at::kFloat);
   EXPECT_TRUE(at::equal(half, expected)) << half;
   const at::Tensor brain = round_scale(scale, "bfloat16");
   EXPECT_EQ(brain[0].item<float>(), 0x1p-126F);

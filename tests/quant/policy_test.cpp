@@ -31,8 +31,8 @@ std::string text_of(const QuantPolicy& policy, const std::string& name) {
 std::vector<nn::LinearSpec> layers() {
   std::vector<nn::LinearSpec> specs;
   for (const char* layer : {"0", "1"}) {
-    for (const char* part : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
-                             "mlp.up_proj", "mlp.down_proj"}) {
+    for (const char* part : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}) {
       specs.push_back({base::cat("model.layers.", layer, ".", part), 64, 32, false});
     }
   }
@@ -79,10 +79,13 @@ TEST(QuantPolicyTest, PatternsThatMatchNothingAreNamed) {
 }
 
 TEST(QuantPolicyTest, FusedSetsMustAgree) {
-  const auto faults = policy_of("{overrides: {'*.1.self_attn.v_proj': {num_bits: 8}, '*.0.mlp.up_proj': none}}").faults(layers());
+  const auto faults =
+      policy_of("{overrides: {'*.1.self_attn.v_proj': {num_bits: 8}, '*.0.mlp.up_proj': none}}").faults(layers());
   ASSERT_THAT(faults, SizeIs(2));
-  EXPECT_THAT(faults, Contains(testing::AllOf(HasSubstr("layers.1.self_attn.q_proj"), HasSubstr("layers.1.self_attn.v_proj"), HasSubstr("w8"))));
-  EXPECT_THAT(faults, Contains(testing::AllOf(HasSubstr("layers.0.mlp.gate_proj"), HasSubstr("layers.0.mlp.up_proj"), HasSubstr("float"))));
+  EXPECT_THAT(faults, Contains(testing::AllOf(HasSubstr("layers.1.self_attn.q_proj"),
+                                              HasSubstr("layers.1.self_attn.v_proj"), HasSubstr("w8"))));
+  EXPECT_THAT(faults, Contains(testing::AllOf(HasSubstr("layers.0.mlp.gate_proj"), HasSubstr("layers.0.mlp.up_proj"),
+                                              HasSubstr("float"))));
   EXPECT_THAT(policy_of("{overrides: {'*.down_proj': {num_bits: 8}, '*.o_proj': none}}").faults(layers()), IsEmpty());
 }
 
@@ -94,7 +97,7 @@ TEST(QuantPolicyTest, BadOverridesAreFoundByCheck) {
   };
   EXPECT_THAT(faults_of("{'*.down_proj': {num_bits: 3}}"), IsEmpty());
   EXPECT_THAT(faults_of("[1, 2]"), Contains(HasSubstr("a map of patterns is expected")));
-  EXPECT_THAT(faults_of("{'*.down_proj': {num_bit: 3}}"), Contains(HasSubstr("num_bits")));   // suggestion
+  EXPECT_THAT(faults_of("{'*.down_proj': {num_bit: 3}}"), Contains(HasSubstr("num_bits")));  // suggestion
   EXPECT_THAT(faults_of("{'*.down_proj': {num_bits: 5}}"), Contains(HasSubstr("2, 3, 4 or 8")));
   EXPECT_THAT(faults_of("{'*.down_proj': float}"), Contains(HasSubstr("down_proj")));
   QuantPolicy policy;
@@ -109,7 +112,8 @@ TEST(QuantLayerFactoryTest, BuildsByPolicy) {
   const auto* layer = dynamic_cast<FakeQuantLinear*>(quantized.get());
   ASSERT_NE(layer, nullptr);
   EXPECT_EQ(layer->format().num_bits, 2);
-  EXPECT_NE(dynamic_cast<nn::FloatLinear*>(factory.linear({"model.layers.0.self_attn.o_proj", 64, 32, false}).get()), nullptr);
+  EXPECT_NE(dynamic_cast<nn::FloatLinear*>(factory.linear({"model.layers.0.self_attn.o_proj", 64, 32, false}).get()),
+            nullptr);
 }
 
 TEST(QuantLayerFactoryTest, BuildsByStoredFormats) {

@@ -12,7 +12,8 @@
 
 namespace rqat::quant {
 
-inline QuantFormat make_format(int64_t num_bits, bool symmetric, int64_t group_size, const std::string& scale_dtype = "float16") {
+inline QuantFormat make_format(int64_t num_bits, bool symmetric, int64_t group_size,
+                               const std::string& scale_dtype = "float16") {
   QuantFormat format;
   format.num_bits = num_bits;
   format.symmetric = symmetric;
@@ -46,8 +47,8 @@ base::Component component(const Registry& registry, const std::string& name, con
 }
 
 inline std::unique_ptr<FakeQuantLinear> make_layer(const QuantFormat& format, const std::string& estimator = "ste",
-                                                   const std::string& settings = "{}", int64_t in = 40, int64_t out = 12,
-                                                   bool bias = false) {
+                                                   const std::string& settings = "{}", int64_t in = 40,
+                                                   int64_t out = 12, bool bias = false) {
   return std::make_unique<FakeQuantLinear>(nn::LinearSpec{"model.layers.0.mlp.up_proj", in, out, bias}, format,
                                            quantizers().make("int_affine"),
                                            estimators().make(component(estimators(), estimator, settings)));

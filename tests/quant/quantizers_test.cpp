@@ -14,10 +14,10 @@ namespace {
 at::Tensor random_weight(int64_t rows = 12, int64_t columns = 40) {
   at::manual_seed(3);
   at::Tensor weight = at::randn({rows, columns}) * 0.05;
-  weight[0] = 0;                           // no range at all
-  weight[1] = weight[1].abs() + 0.01;      // zero outside the range of the values
+  weight[0] = 0;                       // no range at all
+  weight[1] = weight[1].abs() + 0.01;  // zero outside the range of the values
   weight[2] = -weight[2].abs() - 0.01;
-  weight[3][5] = 3.0;                      // an outlier
+  weight[3][5] = 3.0;  // an outlier
   weight.slice(1, 7, 8).zero_();
   return weight;
 }
@@ -55,44 +55,49 @@ TEST_P(QuantizerContract, ParametersAreUsable) {
 }
 
 TEST_P(QuantizerContract, ZeroStaysZero) {
-  for_each_case([](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
-    const at::Tensor w_hat = quantizer.fake_quant(weight, params, format, at::kFloat);
-    ASSERT_EQ(w_hat.masked_select(weight == 0).abs().max().item<float>(), 0.0F);
-  });
+  for_each_case(
+      [](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
+        const at::Tensor w_hat = quantizer.fake_quant(weight, params, format, at::kFloat);
+        ASSERT_EQ(w_hat.masked_select(weight == 0).abs().max().item<float>(), 0.0F);
+      });
 }
 
 TEST_P(QuantizerContract, IsIdempotentInEveryDtype) {
-  for_each_case([](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
-    const at::Tensor codes = quantizer.quantize(weight, params, format);
-    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      const at::Tensor w_hat = quantizer.fake_quant(weight, params, format, dtype);
-      ASSERT_TRUE(at::equal(w_hat, quantizer.dequantize(codes, params, format, dtype)));
-      // bf16 keeps 8 bits of s * (q - z), whose rounding may cross into the next of 256 codes but not of 16.
-      if (dtype == at::kBFloat16 && format.num_bits == 8) continue;
-      ASSERT_TRUE(at::equal(quantizer.quantize(w_hat.to(at::kFloat), params, format), codes));
-    }
-  });
+  for_each_case(
+      [](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
+        const at::Tensor codes = quantizer.quantize(weight, params, format);
+        for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+          const at::Tensor w_hat = quantizer.fake_quant(weight, params, format, dtype);
+          ASSERT_TRUE(at::equal(w_hat, quantizer.dequantize(codes, params, format, dtype)));
+          // bf16 keeps 8 bits of s * (q - z), whose rounding may cross into the next of 256 codes but not of 16.
+          if (dtype == at::kBFloat16 && format.num_bits == 8) continue;
+          ASSERT_TRUE(at::equal(quantizer.quantize(w_hat.to(at::kFloat), params, format), codes));
+        }
+      });
 }
 
 TEST_P(QuantizerContract, ErrorIsAtMostHalfAStepInsideTheRange) {
-  for_each_case([](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
-    const at::Tensor scale = spread(params.scale, format, 40).to(at::kDouble), zero = spread(params.zero_point, format, 40).to(at::kDouble);
-    const at::Tensor w = weight.to(at::kDouble);
-    const at::Tensor error = (quantizer.fake_quant(weight, params, format, at::kFloat).to(at::kDouble) - w).abs();
-    const at::Tensor inside = at::logical_and(w >= -zero * scale, w <= (format.max_code() - zero) * scale);
-    ASSERT_TRUE((at::logical_or(error <= scale * (0.5 + 1e-6), inside.logical_not())).all().item<bool>());
-    // Outside, the nearest end of the range is taken.
-    const at::Tensor end = at::where(w < 0, -zero * scale, (format.max_code() - zero) * scale);
-    ASSERT_TRUE((at::logical_or(error <= (w - end).abs() + 1e-7, inside)).all().item<bool>());
-  });
+  for_each_case(
+      [](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
+        const at::Tensor scale = spread(params.scale, format, 40).to(at::kDouble),
+                         zero = spread(params.zero_point, format, 40).to(at::kDouble);
+        const at::Tensor w = weight.to(at::kDouble);
+        const at::Tensor error = (quantizer.fake_quant(weight, params, format, at::kFloat).to(at::kDouble) - w).abs();
+        const at::Tensor inside = at::logical_and(w >= -zero * scale, w <= (format.max_code() - zero) * scale);
+        ASSERT_TRUE((at::logical_or(error <= scale * (0.5 + 1e-6), inside.logical_not())).all().item<bool>());
+        // Outside, the nearest end of the range is taken.
+        const at::Tensor end = at::where(w < 0, -zero * scale, (format.max_code() - zero) * scale);
+        ASSERT_TRUE((at::logical_or(error <= (w - end).abs() + 1e-7, inside)).all().item<bool>());
+      });
 }
 
 TEST_P(QuantizerContract, CodesSurvivePacking) {
-  for_each_case([](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
-    const at::Tensor codes = quantizer.quantize(weight, params, format);
-    ASSERT_LE(codes.max().item<int64_t>(), format.max_code());
-    ASSERT_TRUE(at::equal(ops::unpack_codes(ops::pack_codes(codes, format.num_bits), format.num_bits, 40), codes));
-  });
+  for_each_case(
+      [](const Quantizer& quantizer, const at::Tensor& weight, const QuantFormat& format, const QuantParams& params) {
+        const at::Tensor codes = quantizer.quantize(weight, params, format);
+        ASSERT_LE(codes.max().item<int64_t>(), format.max_code());
+        ASSERT_TRUE(at::equal(ops::unpack_codes(ops::pack_codes(codes, format.num_bits), format.num_bits, 40), codes));
+      });
 }
 
 // min-max by its formula, in fp64 and per group.
@@ -120,7 +125,8 @@ TEST(IntAffineTest, SymmetricRangeHoldsBothEnds) {
   const QuantFormat format = make_format(4, true, -1);
   const QuantParams params = quantizers().make("int_affine")->search(weight, format, {});
   EXPECT_NEAR(params.scale.item<double>(), 0.1, 1e-4);  // max(0.8 / 8, 0.7 / 7)
-  EXPECT_TRUE(at::equal(quantizers().make("int_affine")->quantize(weight, params, format), at::tensor({0, 9, 10, 15}, at::kByte).reshape({1, 4})));
+  EXPECT_TRUE(at::equal(quantizers().make("int_affine")->quantize(weight, params, format),
+                        at::tensor({0, 9, 10, 15}, at::kByte).reshape({1, 4})));
 }
 
 /// sum importance |w_hat - w|^2.4 of one group for a range shrunk to `keep`, all in plain fp64 but the stored scale.
@@ -132,15 +138,18 @@ double group_error(const at::Tensor& group, double keep, const QuantFormat& form
   }
   low *= keep;
   high *= keep;
-  const double max_code = static_cast<double>(format.max_code()), middle = std::ldexp(1.0, static_cast<int>(format.num_bits) - 1);
+  const double max_code = static_cast<double>(format.max_code()),
+               middle = std::ldexp(1.0, static_cast<int>(format.num_bits) - 1);
   const double wanted = format.symmetric ? std::max(-low / middle, high / (middle - 1)) : (high - low) / max_code;
-  const double scale = static_cast<double>(static_cast<float>(c10::Half(std::max(static_cast<float>(wanted), 0x1p-14F))));
+  const double scale =
+      static_cast<double>(static_cast<float>(c10::Half(std::max(static_cast<float>(wanted), 0x1p-14F))));
   const double zero = format.symmetric ? middle : std::nearbyint(-low / scale);
   double error = 0;
   for (int64_t k = 0; k < group.numel(); ++k) {
     const double w = group[k].item<double>();
     const double code = std::min(std::max(std::nearbyint(w / scale) + zero, 0.0), max_code);
-    error += (importance.defined() ? importance[k].item<double>() : 1.0) * std::pow(std::fabs(scale * (code - zero) - w), 2.4);
+    error += (importance.defined() ? importance[k].item<double>() : 1.0) *
+             std::pow(std::fabs(scale * (code - zero) - w), 2.4);
   }
   return error;
 }

@@ -52,7 +52,8 @@ TEST(QuantStateTest, RoundTripWithMastersIsBitExact) {
     disturb(*layer);
     const auto tensors = state_tensors({layer.get()});
     EXPECT_EQ(tensors.count(kPrefix + "_master"), 1U);
-    EXPECT_EQ(tensors.at(kPrefix + "_scale").scalar_type(), format.scale_dtype == "float16" ? at::kHalf : at::kBFloat16);
+    EXPECT_EQ(tensors.at(kPrefix + "_scale").scalar_type(),
+              format.scale_dtype == "float16" ? at::kHalf : at::kBFloat16);
     load_state({restored.get()}, tensors);
     expect_same(*layer, *restored);
     EXPECT_TRUE(at::equal(layer->master_weight(), restored->master_weight()));

@@ -17,10 +17,12 @@ struct GptqConfig : SearchConfig {
   bool true_sequential = true;
   void fields(base::FieldVisitor& v) override {
     SearchConfig::fields(v);
-    v.field("block_size", options.block_size, "columns between two updates of the rest of the matrix", base::Range{1, 4096});
+    v.field("block_size", options.block_size, "columns between two updates of the rest of the matrix",
+            base::Range{1, 4096});
     v.field("damping", options.damping, "share of the mean diagonal added to it; doubled while the factorisation fails",
             base::Range{0, 1});
-    v.field("act_order", options.act_order, "columns in descending order of their inputs' energy; groups stay as they are");
+    v.field("act_order", options.act_order,
+            "columns in descending order of their inputs' energy; groups stay as they are");
     v.field("true_sequential", true_sequential,
             "inside a block, too, inputs come from the layers quantised before; else from the block in float");
   }
@@ -91,8 +93,8 @@ class Gptq : public Initializer {
 
 base::Entry<Initializer> gptq_entry() {
   return base::make_entry<base::Entry<Initializer>, GptqConfig>(
-      "gptq", "second-order rounding on calibration inputs: later columns make up for the error of earlier ones", "2210.17323",
-      [](const GptqConfig& config) { return std::make_unique<Gptq>(config); });
+      "gptq", "second-order rounding on calibration inputs: later columns make up for the error of earlier ones",
+      "2210.17323", [](const GptqConfig& config) { return std::make_unique<Gptq>(config); });
 }
 
 }  // namespace rqat::ptq

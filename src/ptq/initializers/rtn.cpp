@@ -33,7 +33,8 @@ class Rtn : public Initializer {
  public:
   explicit Rtn(const RtnConfig& config) : options_(config.search_options()) {}
 
-  std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration&, const Progress& progress) const override {
+  std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration&,
+                                      const Progress& progress) const override {
     const at::NoGradGuard no_grad;
     const auto layers = quantized_linears(model.linears());
     std::vector<LayerReport> reports;

@@ -24,7 +24,8 @@ class ClippedStraightThrough : public Estimator {
 
 base::Entry<Estimator> clipped_ste_entry() {
   return base::make_entry<base::Entry<Estimator>, base::NoConfig>(
-      "clipped_ste", "straight-through inside the range, zero where a weight is clipped", "1308.3432", [](const base::NoConfig&) { return std::make_unique<ClippedStraightThrough>(); });
+      "clipped_ste", "straight-through inside the range, zero where a weight is clipped", "1308.3432",
+      [](const base::NoConfig&) { return std::make_unique<ClippedStraightThrough>(); });
 }
 
 }  // namespace rqat::quant

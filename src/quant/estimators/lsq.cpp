@@ -15,7 +15,8 @@ struct LsqConfig : base::Config {
   std::string grad_scale = "lsq";
   void fields(base::FieldVisitor& v) override {
     v.field("learn_zero_point", learn_zero_point, "train the zero point too (LSQ+ 2004.09576); it is rounded in use");
-    v.choice("grad_scale", grad_scale, {"lsq", "none"}, "lsq: scale gradients times 1/sqrt(group elements * largest code)");
+    v.choice("grad_scale", grad_scale, {"lsq", "none"},
+             "lsq: scale gradients times 1/sqrt(group elements * largest code)");
   }
 };
 

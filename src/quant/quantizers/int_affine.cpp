@@ -11,7 +11,8 @@ namespace rqat::quant {
 
 namespace {
 
-/// Weights as [N, G, group], a short last group padded with zeros: zero is always inside the range, so it changes nothing.
+/// Weights as [N, G, group], a short last group padded with zeros: zero is always inside the range, so it changes
+/// nothing.
 at::Tensor grouped(const at::Tensor& weight, int64_t group) {
   const int64_t rows = weight.size(0), columns = weight.size(1);
   const int64_t groups = (columns + group - 1) / group;
@@ -19,7 +20,8 @@ at::Tensor grouped(const at::Tensor& weight, int64_t group) {
   return at::constant_pad_nd(weight, {0, groups * group - columns}).reshape({rows, groups, group});
 }
 
-/// Scale (rounded to its stored type first, so that zero points and codes see the stored value) and zero point of a range.
+/// Scale (rounded to its stored type first, so that zero points and codes see the stored value) and zero point of a
+/// range.
 QuantParams params_of_range(const at::Tensor& low, const at::Tensor& high, const QuantFormat& format) {
   const double max_code = static_cast<double>(format.max_code());
   if (format.symmetric) {
@@ -39,7 +41,8 @@ class IntAffine : public Quantizer {
     const at::Tensor low = groups.amin(2).clamp_max(0), high = groups.amax(2).clamp_min(0);
     QuantParams best = params_of_range(low, high, format);
     if (options.method == "minmax") return best;
-    if (options.method != "mse") throw base::ConfigError(base::cat("search: unknown method '", options.method, "' (minmax, mse)"));
+    if (options.method != "mse")
+      throw base::ConfigError(base::cat("search: unknown method '", options.method, "' (minmax, mse)"));
     if (!(options.power > 0 && options.power <= 4)) {
       throw base::ConfigError(base::cat("search: power ", options.power, " is outside (0, 4]"));
     }
@@ -58,7 +61,8 @@ class IntAffine : public Quantizer {
   }
 
   at::Tensor quantize(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format) const override {
-    return ops::quantize(weight, params.scale, params.zero_point, format.num_bits, format.resolved_group(weight.size(1)));
+    return ops::quantize(weight, params.scale, params.zero_point, format.num_bits,
+                         format.resolved_group(weight.size(1)));
   }
 
   at::Tensor dequantize(const at::Tensor& codes, const QuantParams& params, const QuantFormat& format,
@@ -68,7 +72,8 @@ class IntAffine : public Quantizer {
 
   at::Tensor fake_quant(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format,
                         at::ScalarType dtype) const override {
-    return ops::fake_quant(weight, params.scale, params.zero_point, format.num_bits, format.resolved_group(weight.size(1)), dtype);
+    return ops::fake_quant(weight, params.scale, params.zero_point, format.num_bits,
+                           format.resolved_group(weight.size(1)), dtype);
   }
 };
 
