@@ -51,8 +51,9 @@ TEST(RolloutBatch, PromptsAreLaidOutOnce) {
   EXPECT_EQ(made[0].num_sequences, 3);
   ASSERT_EQ(made[0].micro_batches.size(), 1u);
   const PolicyMicroBatch& micro_batch = made[0].micro_batches[0];
-  EXPECT_EQ(numbers(micro_batch.tokens.ids), (std::vector<int64_t>{1, 2, 3, 10, 3, 4, 30}));
-  EXPECT_EQ(numbers(micro_batch.tokens.positions), (std::vector<int64_t>{0, 1, 2, 3, 2, 0, 1}));
+  ASSERT_EQ(micro_batch.tokens.size(), kTokenMultiple);
+  EXPECT_EQ(numbers(micro_batch.tokens.ids.slice(0, 0, 7)), (std::vector<int64_t>{1, 2, 3, 10, 3, 4, 30}));
+  EXPECT_EQ(numbers(micro_batch.tokens.positions.slice(0, 0, 7)), (std::vector<int64_t>{0, 1, 2, 3, 2, 0, 1}));
   EXPECT_EQ(numbers(micro_batch.rows), (std::vector<int64_t>{2, 3, 4, 5, 6}));
   EXPECT_EQ(numbers(micro_batch.targets), (std::vector<int64_t>{10, 11, 20, 30, 31}));
   EXPECT_EQ(numbers(micro_batch.sequence), (std::vector<int64_t>{0, 0, 1, 2, 2}));
@@ -60,7 +61,7 @@ TEST(RolloutBatch, PromptsAreLaidOutOnce) {
   EXPECT_TRUE(at::equal(micro_batch.rollout_log_prob, at::tensor({-0.5, -1.5, -0.5, -0.5, -1.5}, at::kFloat)));
   std::vector<int64_t> parents;
   for (const nn::Segment& segment : micro_batch.tokens.segments) parents.push_back(segment.parent);
-  EXPECT_EQ(parents, (std::vector<int64_t>{-1, 0, 0, -1}));
+  EXPECT_EQ(parents, (std::vector<int64_t>{-1, 0, 0, -1, -1}));  // the last fills up
   EXPECT_NO_THROW(nn::check_token_batch(micro_batch.tokens));
 }
 
@@ -86,8 +87,13 @@ TEST(RolloutBatch, StepsAndMicroBatchesShareTheGroups) {
         int64_t step_rows = 0;
         for (const PolicyMicroBatch& micro_batch : step.micro_batches) {
           step_rows += micro_batch.rows.numel();
-          const bool single = micro_batch.tokens.segments.size() == 4;  // one prompt, three answers
-          EXPECT_TRUE(single || micro_batch.tokens.size() <= limit);
+          // Filling aside, only a group that is alone may be longer than the limit.
+          const std::vector<nn::Segment>& segments = micro_batch.tokens.segments;
+          const bool filled = segments.back().end - segments.back().begin < kTokenMultiple && segments.size() % 4 == 1;
+          const size_t used = segments.size() - (filled ? 1 : 0);
+          EXPECT_EQ(micro_batch.tokens.size() % kTokenMultiple, 0);
+          EXPECT_EQ(used % 4, 0u);  // one prompt, three answers
+          EXPECT_TRUE(used == 4 || segments[used - 1].end <= limit);
         }
         EXPECT_EQ(step.num_rows, step_rows);
         rows += step.num_rows;

@@ -186,7 +186,7 @@ TEST(Supervised, ADistilledModelStartsFromTheCodesOfPtq) {
   }
   const io::TensorMap weights = copy_of_weights(*model);
   const SupervisedConfig config =
-      settings("objective: kl_forward, max_steps: 1, batch_size: 4, optimizer: {adamw: {learning_rate: 0.05}}");
+      settings("objective: kl_forward, max_steps: 1, batch_size: 4, optimizer: {adamw: {learning_rate: 0.3}}");
   {
     const StepRunner runner(*model, config);
     EXPECT_EQ(codes_that_differ(codes_of(*model), codes), 0);
