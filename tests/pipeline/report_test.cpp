@@ -4,10 +4,10 @@
 
 #include <set>
 
-#include "report_charts.h"
-#include "report_data.h"
-#include "report_sections.h"
-#include "report_svg.h"
+#include "pipeline/report_charts.h"
+#include "pipeline/report_data.h"
+#include "pipeline/report_sections.h"
+#include "pipeline/report_svg.h"
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
