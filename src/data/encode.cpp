@@ -1,5 +1,6 @@
 #include "rqat/answer/answer.h"
 #include "rqat/base/error.h"
+#include "rqat/base/log.h"
 #include "rqat/base/strings.h"
 #include "rqat/data/dataset.h"
 
@@ -8,7 +9,8 @@ namespace rqat::data {
 std::vector<int64_t> encode_prompt(const Record& record, const DataConfig& config, const text::Tokenizer& tokenizer,
                                    const text::ChatTemplate& chat) {
   std::vector<text::Message> messages;
-  if (!config.system_prompt.empty()) messages.push_back({"system", config.system_prompt});
+  const std::string& system = record.system.empty() ? config.system_prompt : record.system;
+  if (!system.empty()) messages.push_back({"system", system});
   std::string question = record.prompt;
   if (!config.instruction.empty()) question += "\n" + config.instruction;
   messages.push_back({"user", std::move(question)});
@@ -45,6 +47,10 @@ std::vector<Example> encode_examples(const std::vector<Record>& records, const D
       }
     }
   }
+  if (!examples.empty() && examples.size() < records.size()) {
+    base::log_warning(base::cat(records.size() - examples.size(), " of ", records.size(),
+                                " examples are longer than max_length ", config.max_length, " and were dropped"));
+  }
   if (examples.empty()) {
     throw base::DataError(base::cat("all ", records.size(), " records are longer than max_length ", config.max_length,
                                     ": the data set is empty"));
@@ -54,8 +60,9 @@ std::vector<Example> encode_examples(const std::vector<Record>& records, const D
 
 bool check_response(const Record& record, std::string_view response) {
   if (record.problem.family.empty()) {
+    // A response without a marked answer is the bare answer itself, as many files of problems have it.
     const auto wanted = answer::extract(record.response), given = answer::extract(response);
-    return wanted && given && answer::equal(*wanted, *given);
+    return given && answer::equal(wanted.value_or(record.response), *given);
   }
   if (answer::extract(response)) return tasks().make(record.problem.family)->check(record.problem, response);
   // A model that never saw the answer format is judged by the last number it wrote.

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -11,11 +12,9 @@ namespace {
 
 using base::cat;
 
-Split split_of(const std::string& name) { return split_from_name(name); }
-
 std::vector<Record> generated_records(const DataConfig& config, int64_t seed) {
   std::vector<Record> records;
-  for (Problem& problem : generate_problems(config.generators, split_of(config.split), config.num_examples,
+  for (Problem& problem : generate_problems(config.generators, split_from_name(config.split), config.num_examples,
                                             static_cast<uint64_t>(seed + config.seed))) {
     Record record;
     record.prompt = problem.question;
@@ -28,25 +27,26 @@ std::vector<Record> generated_records(const DataConfig& config, int64_t seed) {
 }
 
 std::string text_field(const nlohmann::json& record, const char* key, const std::string& where) {
-  const auto found = record.find(key);
+  const auto found = record.is_object() ? record.find(key) : record.end();
   if (found == record.end() || !found->is_string()) {
     throw base::DataError(cat(where, ": `", key, "` is missing or not text"));
   }
   return found->get<std::string>();
 }
 
-/// The last user turn and the assistant turn after it.
+/// [system,] user, assistant: a longer conversation would lose the turns that its last answer stands on.
 void read_messages(const nlohmann::json& messages, Record& record, const std::string& where) {
-  if (!messages.is_array() || messages.size() < 2) {
-    throw base::DataError(cat(where, ": `messages` must be a list of at least a user and an assistant turn"));
+  std::string roles;
+  if (messages.is_array()) {
+    for (const auto& message : messages) {
+      const std::string role = text_field(message, "role", where), content = text_field(message, "content", where);
+      roles += cat(roles.empty() ? "" : ", ", role);
+      (role == "system" ? record.system : role == "user" ? record.prompt : record.response) = content;
+    }
   }
-  for (const auto& message : messages) {
-    const std::string role = text_field(message, "role", where);
-    if (role == "user") record.prompt = text_field(message, "content", where);
-    if (role == "assistant") record.response = text_field(message, "content", where);
-  }
-  if (record.prompt.empty() || record.response.empty()) {
-    throw base::DataError(cat(where, ": `messages` has no user turn or no assistant turn"));
+  if (roles != "user, assistant" && roles != "system, user, assistant") {
+    throw base::DataError(cat(where, ": `messages` must be one user turn and one assistant turn, a system turn before them or not; found ",
+                              roles.empty() ? "none" : roles));
   }
 }
 
@@ -66,6 +66,9 @@ Record read_record(const std::string& line, const std::string& where) {
     throw base::DataError(
         cat(where, ": a record needs `messages`, `prompt` + `completion`, or `question` + `answer`"));
   }
+  if (base::trim(record.prompt).empty() || base::trim(record.response).empty()) {
+    throw base::DataError(cat(where, ": the ", base::trim(record.prompt).empty() ? "question" : "answer", " is empty"));
+  }
   record.problem.question = record.prompt;
   record.problem.solution = record.response;
   return record;
@@ -73,7 +76,7 @@ Record read_record(const std::string& line, const std::string& where) {
 
 std::vector<Record> file_records(const DataConfig& config) {
   std::ifstream in(config.file);
-  if (!in) throw base::IoError(cat(config.file, ": cannot be opened; check `file` of the data entry"));
+  if (!in || std::filesystem::is_directory(config.file)) throw base::IoError(cat(config.file, ": cannot be opened; check `file` of the data entry"));
   std::vector<Record> records;
   std::string line;
   for (int64_t number = 1; std::getline(in, line) && static_cast<int64_t>(records.size()) < config.num_examples;

@@ -16,7 +16,7 @@
 namespace rqat::data {
 
 /// The noun `data:` of a recipe. Either generated tasks or a JSONL file with messages | prompt+completion | question+answer
-/// | text records.
+/// records.
 struct DataConfig : base::Config {
   std::vector<std::string> generators;  ///< task families (`rqat list tasks`)
   std::string file;                     ///< JSONL, instead of generators
@@ -34,6 +34,7 @@ struct DataConfig : base::Config {
 /// One record: the conversation and, for verifiable tasks, how to check an answer.
 struct Record {
   std::string prompt, response;  ///< user turn; worked solution
+  std::string system;            ///< system turn of the record; "" = DataConfig::system_prompt
   std::string family;            ///< for tables by family ("" = none)
   Problem problem;               ///< for checking; problem.family empty when not verifiable
 };
@@ -50,7 +51,8 @@ Example encode_example(const Record& record, const DataConfig& config, const tex
 /// All of them. Throws DataError on the first that is too long (record number), or when `too_long: drop` leaves none.
 std::vector<Example> encode_examples(const std::vector<Record>& records, const DataConfig& config,
                                      const text::Tokenizer& tokenizer, const text::ChatTemplate& chat);
-/// Whether the response solves the record's problem (by its final answer; without the marker, by its last number).
+/// Whether the response solves the record's problem (by its final answer; without the marker, by its last number). For
+/// records from a file the response's marked answer must equal that of the record's, or all of it where it marks none.
 bool check_response(const Record& record, std::string_view response);
 
 /// Endless, seeded order over `size` examples, reshuffled each epoch; the cursor is a plain number, so that resume is exact.
