@@ -30,8 +30,9 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 
 void apply_common_options(const CommonOptions& options) {
   if (options.quiet && options.verbose) throw base::UsageError("--quiet and --verbose exclude each other");
-  if (options.quiet) base::set_log_level(base::LogLevel::kWarning);
-  if (options.verbose) base::set_log_level(base::LogLevel::kDebug);
+  base::set_log_level(options.quiet     ? base::LogLevel::kWarning
+                      : options.verbose ? base::LogLevel::kDebug
+                                        : base::LogLevel::kInfo);
   base::Progress::set_enabled(!options.quiet);
   if (options.threads > 0) {
     at::set_num_threads(static_cast<int>(options.threads));

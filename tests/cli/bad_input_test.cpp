@@ -1,5 +1,4 @@
-// What users get wrong: each case runs the real program and looks at the exit code, at what the message names, and that nothing
-// half-written stays behind.
+// What users get wrong: each case looks at the exit code, at what the message names, and that nothing half-written stays behind.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -44,8 +43,6 @@ class BadInput : public ::testing::Test {
     write_small_model(work_ / "model");
     work_.write("recipe.yaml", kRecipe);
   }
-
-  void SetUp() override { ASSERT_TRUE(fs::exists(program_path())) << program_path() << " is missing: build target rqat, or set RQAT_BIN"; }
 
   void change_recipe(const std::string& from, const std::string& to) {
     std::string text = work_.read("recipe.yaml");
@@ -227,8 +224,8 @@ TEST_F(BadInput, ExampleOverTheLimit) {
 }
 
 TEST_F(BadInput, PromptOverTheLimit) {
-  work_.write("long.txt", std::string(600, 'a'));
-  EXPECT_THAT(failure("generate --model model --raw --prompt - < long.txt", 1), AllOf(HasSubstr("600 tokens"), HasSubstr("512")));
+  EXPECT_THAT(failure("generate --model model --raw --prompt " + std::string(600, 'a'), 1),
+              AllOf(HasSubstr("600 tokens"), HasSubstr("512")));
 }
 
 TEST_F(BadInput, NonFiniteLoss) {
@@ -256,6 +253,16 @@ TEST_F(BadInput, CommandLine) {
   EXPECT_THAT(failure("quantize --model model --out q --initializer gptq", 2), HasSubstr("--generators"));
   EXPECT_THAT(failure("convert a b c", 2), HasSubstr("c"));
   EXPECT_THAT(failure("env --quiet --verbose", 2), HasSubstr("exclude"));
+}
+
+TEST_F(BadInput, RealProgramExitsAsItSays) {
+  ASSERT_TRUE(fs::exists(program_path())) << program_path() << " is missing: build target rqat, or set RQAT_BIN";
+  const Outcome usage = work_.run_real("trian"), failed = work_.run_real("inspect gone"), done = work_.run_real("--version");
+  EXPECT_EQ(usage.exit_code, 2);
+  EXPECT_THAT(usage.output, HasSubstr("rqat: error: unknown command 'trian'"));
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_THAT(failed.output, HasSubstr("rqat: error: gone: no such"));
+  EXPECT_EQ(done.exit_code, 0);
 }
 
 TEST_F(BadInput, MissingModel) {

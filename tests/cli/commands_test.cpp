@@ -44,8 +44,11 @@ TEST(Commands, ListTellsKindsEntriesAndSettings) {
 }
 
 TEST(Commands, TokenizeThereAndBack) {
-  EXPECT_EQ(success("tokenize --model model <<< '\"a<|im_end|>\"'"), "[97,258]\n");
-  EXPECT_EQ(success("tokenize --model model --decode <<< '[104, 105]'"), "\"hi\"\n");
+  ASSERT_TRUE(fs::exists(program_path())) << program_path() << " is missing: build target rqat, or set RQAT_BIN";
+  workplace().write("text.json", "\"a<|im_end|>\"\n");
+  workplace().write("ids.txt", "[104, 105]\n");
+  EXPECT_EQ(workplace().run_real("tokenize --model model < text.json").output, "[97,258]\n");
+  EXPECT_EQ(workplace().run_real("tokenize --model model --decode < ids.txt").output, "\"hi\"\n");
 }
 
 TEST(Commands, ForwardWritesLogits) {

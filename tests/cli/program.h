@@ -1,6 +1,7 @@
 // Runs the rqat program as a user does, and small models to run it on.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,8 +14,10 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "cli/tiny_model.h"
+#include "rqat/cli/program.h"
 
 namespace rqat::cli {
 
@@ -31,9 +34,9 @@ struct Outcome {
   std::string output;  ///< stdout and stderr together
 };
 
-/// `arguments` as a shell would read them; the program runs in `folder`.
-inline Outcome run_rqat(const fs::path& folder, const std::string& arguments) {
-  const std::string command = "cd '" + folder.string() + "' && OMP_NUM_THREADS=1 '" + program_path().string() + "' " + arguments + " 2>&1";
+/// The real program, by way of a shell, in `folder`. It takes a good part of a second to start.
+inline Outcome run_real_program(const fs::path& folder, const std::string& arguments) {
+  const std::string command = "cd '" + folder.string() + "' && '" + program_path().string() + "' " + arguments + " 2>&1";
   FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) throw std::runtime_error("popen failed");
   Outcome outcome;
@@ -41,6 +44,44 @@ inline Outcome run_rqat(const fs::path& folder, const std::string& arguments) {
   for (size_t read; (read = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) outcome.output.append(buffer.data(), read);
   const int status = ::pclose(pipe);
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+/// Words between blanks; single quotes hold words with blanks together.
+inline std::vector<std::string> shell_words(const std::string& text) {
+  std::vector<std::string> words;
+  bool quoted = false, open = false;
+  for (const char c : text) {
+    if (c == '\'') {
+      quoted = !quoted;
+      if (!open) words.emplace_back();
+      open = true;
+    } else if (c == ' ' && !quoted) {
+      open = false;
+    } else {
+      if (!open) words.emplace_back();
+      open = true;
+      words.back() += c;
+    }
+  }
+  return words;
+}
+
+/// What main() does, inside the test program.
+inline Outcome run_in_process(const fs::path& folder, const std::string& arguments) {
+  const fs::path home = fs::current_path();
+  fs::current_path(folder);
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  Outcome outcome;
+  try {
+    outcome.exit_code = run_program(shell_words(arguments));
+  } catch (const std::exception& error) {
+    outcome.exit_code = explain_failure(error);
+  }
+  outcome.output = ::testing::internal::GetCapturedStdout();
+  outcome.output += ::testing::internal::GetCapturedStderr();
+  fs::current_path(home);
   return outcome;
 }
 
@@ -72,7 +113,8 @@ class Workplace {
     for (const auto& entry : fs::recursive_directory_iterator(path_)) names.insert(fs::relative(entry.path(), path_).string());
     return names;
   }
-  Outcome run(const std::string& arguments) const { return run_rqat(path_, arguments); }
+  Outcome run(const std::string& arguments) const { return run_in_process(path_, arguments); }
+  Outcome run_real(const std::string& arguments) const { return run_real_program(path_, arguments); }
 
  private:
   fs::path path_;

@@ -1,4 +1,6 @@
+#include <cctype>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -68,23 +70,29 @@ class Evaluate : public Command {
   }
 
  private:
-  /// A model's last folder name, with a number where two share it.
+  /// A model's last folder name as an id of a recipe, with a number where two share it.
   static std::string model_id(const std::string& path, std::set<std::string>& taken) {
     const fs::path clean = fs::path(path).lexically_normal();
-    const std::string stem = (clean.has_filename() ? clean : clean.parent_path()).stem().string();
-    std::string id = stem.empty() ? "model" : base::replace_all(stem, ".", "_");
-    for (int i = 2; !taken.insert(id).second; ++i) id = base::cat(stem, "_", i);
+    std::string name = (clean.has_filename() ? clean : clean.parent_path()).stem().string();
+    for (char& c : name) {
+      if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-') c = '_';
+    }
+    std::string id = name;
+    for (int i = 2; !taken.insert(id).second; ++i) id = base::cat(name, "_", i);
     return id;
   }
 
   base::Node recipe(const ScratchFolder& scratch) {
     std::set<std::string> taken{"scores"};
+    std::map<std::string, std::string> known;  // path -> id
     base::Node models = map_node({}), ids = base::Node::list();
-    for (const std::string& path : options_.model) {
+    const auto add = [&](const std::string& path) {
+      if (known.count(path) > 0) return known[path];
       const std::string id = model_id(path, taken);
-      ids.items().push_back(text_node(id));
       models.set(id, map_node({{"path", text_node(as_model_folder(path, scratch).string())}}));
-    }
+      return known[path] = id;
+    };
+    for (const std::string& path : options_.model) ids.items().push_back(text_node(add(path)));
     base::Node stage = map_node({{"id", text_node("scores")},
                                  {"type", text_node("evaluate")},
                                  {"models", ids},
@@ -92,11 +100,7 @@ class Evaluate : public Command {
                                  {"sampling", base::write_config(options_.sampling)},
                                  {"batch_size", number_node(options_.batch_size)},
                                  {"likelihood_examples", number_node(options_.likelihood_examples)}});
-    if (!options_.teacher.empty()) {
-      const std::string id = model_id(options_.teacher, taken);
-      models.set(id, map_node({{"path", text_node(as_model_folder(options_.teacher, scratch).string())}}));
-      stage.set("teacher", text_node(id));
-    }
+    if (!options_.teacher.empty()) stage.set("teacher", text_node(add(options_.teacher)));
     return map_node({{"name", text_node("evaluate")},
                      {"models", models},
                      {"data", map_node({{"problems", base::write_config(options_.data)}})},
