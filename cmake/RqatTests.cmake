@@ -9,6 +9,13 @@ if(NOT RQAT_TESTS)
   return()
 endif()
 
+# Tests over all modules.
+get_property(_modules GLOBAL PROPERTY RQAT_MODULES)
+list(TRANSFORM _modules PREPEND rqat_)
+foreach(name contract golden recipes)
+  rqat_add_tests(${name} ${_modules})
+endforeach()
+
 # tests/build/<what>.cmake and .sh: each gets the source and build folder.
 set(_build_tests ${CMAKE_CURRENT_SOURCE_DIR}/tests/build)
 foreach(name layering_rejects registry_rejects)
@@ -16,7 +23,7 @@ foreach(name layering_rejects registry_rejects)
     -DWORK_DIR=${CMAKE_BINARY_DIR}/build_tests/${name} -P ${_build_tests}/${name}.cmake)
   set_tests_properties(build_${name} PROPERTIES LABELS fast)
 endforeach()
-foreach(name libtorch_zip_layout install_relocatable)
+foreach(name libtorch_zip_layout install_relocatable new_entry)
   add_test(NAME build_${name} COMMAND bash ${_build_tests}/${name}.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}
     ${RQAT_TORCH_ROOT})
   set_tests_properties(build_${name} PROPERTIES LABELS build TIMEOUT 900 PROCESSORS 2)

@@ -59,6 +59,15 @@ void restore_state(model::CausalLM& model, const fs::path& folder) {
   quant::load_state(model.linears(), tensors);
 }
 
+/// A folder that goes with its user, also when loading fails.
+struct ScratchFolder {
+  fs::path path = fs::temp_directory_path() / cat("rqat_import_", ::getpid());
+  ~ScratchFolder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+};
+
 }  // namespace
 
 at::Device pick_device(const std::string& name) {
@@ -87,10 +96,9 @@ void copy_model_files(const fs::path& source, const fs::path& folder) {
 LoadedModel load_model_folder(const fs::path& path, const LoadOptions& options) {
   if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder"));
   if (path.extension() == ".gguf") {
-    const fs::path imported = fs::temp_directory_path() / cat("rqat_import_", ::getpid());
-    io::import_gguf(path, imported, "bfloat16");
-    LoadedModel loaded = load_model_folder(imported, options);
-    fs::remove_all(imported);
+    const ScratchFolder imported;
+    io::import_gguf(path, imported.path, options.dtype == "float32" ? "float32" : "bfloat16");
+    LoadedModel loaded = load_model_folder(imported.path, options);
     loaded.folder = path;
     return loaded;
   }

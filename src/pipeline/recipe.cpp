@@ -1,5 +1,6 @@
 #include "rqat/pipeline/recipe.h"
 
+#include <algorithm>
 #include <set>
 
 #include "rqat/base/error.h"
@@ -36,7 +37,14 @@ std::string scalar_field(const Node& item, const char* key) {
   return node != nullptr && node->is_scalar() ? node->value() : "";
 }
 
-void read_stage(const Node& item, size_t index, Recipe& recipe, Faults& faults) {
+/// Ids name folders below output_dir, parts of override paths and references.
+bool is_good_id(const std::string& id) {
+  return id.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+}
+
+/// Ids of the stages that read without a fault go into `sound`.
+void read_stage(const Node& item, size_t index, Recipe& recipe, std::set<std::string>& sound, Faults& faults) {
+  const size_t faults_before = faults.size();
   StageEntry entry;
   entry.where = item.where();
   entry.id = scalar_field(item, "id");
@@ -45,6 +53,9 @@ void read_stage(const Node& item, size_t index, Recipe& recipe, Faults& faults) 
     faults.add(item.where(), cat("stages[", index, "]: `id` and `type` are required (type: ",
                                  base::join(stages().names(), " | "), ")"));
     return;
+  }
+  if (!is_good_id(entry.id)) {
+    faults.add(item.where(), cat("stages[", index, "].id: '", entry.id, "' may hold letters, digits, '_' and '-' only: it names a folder"));
   }
   if (recipe.find_stage(entry.id) != nullptr || recipe.models.count(entry.id) > 0) {
     faults.add(item.where(), cat("stages.", entry.id, ": the id is used twice"));
@@ -63,6 +74,7 @@ void read_stage(const Node& item, size_t index, Recipe& recipe, Faults& faults) 
   base::Component component(entry.type);
   component.config = entry.config;
   entry.stage = stages().make(component);
+  if (faults.size() == faults_before) sound.insert(entry.id);
   recipe.stages.push_back(std::move(entry));
 }
 
@@ -101,6 +113,14 @@ void check_references(const Recipe& recipe, Faults& faults) {
   }
 }
 
+void check_ids(const Recipe& recipe, Faults& faults) {
+  for (const auto& [id, source] : recipe.models) {
+    if (!is_good_id(id)) {
+      faults.add(source.where, cat("models.", id, ": an id may hold letters, digits, '_' and '-' only: it names a folder"));
+    }
+  }
+}
+
 /// Puts every stage behind those it reads, otherwise keeping the written order. Leaves the rest (a cycle) as a fault.
 void sort_stages(Recipe& recipe, Faults& faults) {
   std::vector<StageEntry> sorted;
@@ -131,8 +151,16 @@ void sort_stages(Recipe& recipe, Faults& faults) {
 }
 
 void read_header(const Node& root, Recipe& recipe, Faults& faults) {
+  static const std::vector<std::string> keys{"name", "seed", "output_dir", "device", "include", "models", "quant", "data", "stages"};
   Node header = root;
-  for (const char* key : {"models", "quant", "data", "stages"}) header.erase(key);
+  for (const Node::Entry& entry : root.entries()) {
+    if (std::find(keys.begin(), keys.begin() + 4, entry.key) != keys.begin() + 4) continue;
+    header.erase(entry.key);
+    if (std::find(keys.begin(), keys.end(), entry.key) != keys.end()) continue;
+    const std::string near = base::nearest(entry.key, keys);
+    faults.add(entry.where, cat(entry.key, ": unknown key", near.empty() ? "" : cat("; did you mean '", near, "'?"), " (allowed: ",
+                                base::join(keys, ", "), ")"));
+  }
   base::read_config(recipe, header, "", faults);
 }
 
@@ -166,6 +194,7 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
   Recipe recipe;
   recipe.resolved = tree;
   Faults faults;
+  std::set<std::string> sound;
   read_header(recipe.resolved, recipe, faults);
   read_named(recipe.resolved, "models", recipe.models, faults);
   read_named(recipe.resolved, "quant", recipe.quant, faults);
@@ -174,15 +203,15 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
   if (stage_list == nullptr || !stage_list->is_list() || stage_list->items().empty()) {
     faults.add(recipe.resolved.where(), "stages: a list of at least one stage is required");
   } else {
-    for (size_t i = 0; i < stage_list->items().size(); ++i) read_stage(stage_list->items()[i], i, recipe, faults);
+    for (size_t i = 0; i < stage_list->items().size(); ++i) read_stage(stage_list->items()[i], i, recipe, sound, faults);
   }
   check_references(recipe, faults);
-  if (faults.empty()) sort_stages(recipe, faults);
-  if (faults.empty()) {
-    for (const StageEntry& entry : recipe.stages) {
-      for (const std::string& text : entry.stage->check(recipe)) faults.add(entry.where, cat("stages.", entry.id, ": ", text));
-    }
+  check_ids(recipe, faults);
+  for (const StageEntry& entry : recipe.stages) {
+    if (sound.count(entry.id) == 0) continue;
+    for (const std::string& text : entry.stage->check(recipe)) faults.add(entry.where, cat("stages.", entry.id, ": ", text));
   }
+  if (faults.empty()) sort_stages(recipe, faults);
   faults.raise(cat(title, " cannot be run"));
   return recipe;
 }

@@ -28,9 +28,9 @@ fs::path find_include(const std::string& name, const fs::path& recipe, const bas
                               base::join(tried, ", "), ") or their configs/"));
 }
 
-Node read_with_includes(const fs::path& file, std::set<std::string>& open) {
+Node read_with_includes(const fs::path& file, const base::Location& where, std::set<std::string>& open) {
   const std::string key = fs::weakly_canonical(file).string();
-  if (!open.insert(key).second) throw base::ConfigError(cat(file.string(), ": includes itself"));
+  if (!open.insert(key).second) throw base::ConfigError(cat(where.text(), ": include '", file.string(), "' leads back to itself"));
   Node own = Node::read(file);
   if (!own.is_map()) throw base::ConfigError(cat(file.string(), ": must be a map of keys, found ", own.describe()));
   Node merged = Node::map(own.where());
@@ -38,7 +38,7 @@ Node read_with_includes(const fs::path& file, std::set<std::string>& open) {
     const std::vector<Node> names = includes->is_list() ? includes->items() : std::vector<Node>{*includes};
     for (const Node& name : names) {
       if (!name.is_scalar()) throw base::ConfigError(cat(name.where().text(), ": include: a file name is expected"));
-      merged.merge(read_with_includes(find_include(name.value(), file, name.where()), open));
+      merged.merge(read_with_includes(find_include(name.value(), file, name.where()), name.where(), open));
     }
     own.erase("include");
   }
@@ -79,12 +79,16 @@ std::string substitute(const std::string& text, const Node& root, const base::Lo
                     where, depth + 1);
 }
 
-void substitute_all(Node& node, const Node& root) {
+void substitute_all(Node& node, const Node& root, base::Faults& faults) {
   if (node.is_scalar() && node.value().find("${") != std::string::npos) {
-    node = Node::scalar(substitute(node.value(), root, node.where(), 0), node.where(), node.quoted());
+    try {
+      node = Node::scalar(substitute(node.value(), root, node.where(), 0), node.where(), node.quoted());
+    } catch (const base::ConfigError& error) {
+      faults.add({}, error.what());
+    }
   }
-  for (Node& item : node.items()) substitute_all(item, root);
-  for (Node::Entry& entry : node.entries()) substitute_all(entry.value, root);
+  for (Node& item : node.items()) substitute_all(item, root, faults);
+  for (Node::Entry& entry : node.entries()) substitute_all(entry.value, root, faults);
 }
 
 }  // namespace
@@ -92,12 +96,20 @@ void substitute_all(Node& node, const Node& root) {
 Node resolve_recipe_tree(const fs::path& file, const std::vector<std::string>& overrides) {
   if (!fs::exists(file)) throw base::ConfigError(cat(file.string(), ": no such recipe; `rqat list recipes` shows those here"));
   std::set<std::string> open;
-  Node root = read_with_includes(file, open);
+  Node root = read_with_includes(file, {}, open);
   if (root.find("name") == nullptr) root.set("name", Node::scalar(file.stem().string()));
   if (root.find("output_dir") == nullptr) root.set("output_dir", Node::scalar("runs/${name}"));
-  for (const std::string& text : overrides) apply_override(root, text);
+  base::Faults faults;
+  for (const std::string& text : overrides) {
+    try {
+      apply_override(root, text);
+    } catch (const base::ConfigError& error) {
+      faults.add({}, error.what());
+    }
+  }
   const Node before = root;
-  substitute_all(root, before);
+  substitute_all(root, before, faults);
+  faults.raise(cat(file.string(), " cannot be run"));
   return root;
 }
 

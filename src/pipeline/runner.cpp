@@ -41,6 +41,7 @@ class Runner {
     started_ = now_seconds();
     write_run_file(false);
     for (const auto& [id, source] : recipe_.models) prepare_source(id, source);
+    if (options_.force) forget_tables();
     announce_ready("");
     for (const StageEntry& entry : recipe_.stages) {
       if (!selected(entry.id)) continue;
@@ -59,13 +60,24 @@ class Runner {
     return options_.only.empty() || std::find(options_.only.begin(), options_.only.end(), id) != options_.only.end();
   }
 
-  /// A GGUF source becomes an HF folder inside the run; folders are used where they are.
+  /// Every stage computes in the type that its model's folder states, so another type needs another folder.
+  static void convert_folder(const fs::path& source, const fs::path& folder, const std::string& dtype) {
+    LoadOptions options;
+    options.dtype = dtype;
+    options.with_tokenizer = false;
+    const LoadedModel loaded = load_model_folder(source, options);
+    save_model_folder(*loaded.model, source, folder);
+  }
+
+  /// A GGUF source, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used where
+  /// they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
     const fs::path path = source.path;
     if (!fs::exists(path)) {
       throw base::ConfigError(cat(source.where.text(), ": models.", id, ".path: '", path.string(), "' does not exist"));
     }
-    if (path.extension() != ".gguf") {
+    const bool is_gguf = path.extension() == ".gguf";
+    if (!is_gguf && source.dtype == "auto") {
       sources_[id] = path;
       fingerprints_[id] = base::content_hash(path);
       return;
@@ -76,8 +88,14 @@ class Runner {
     const fs::path stamp = folder / "stage.json";
     if (!fs::exists(stamp) || io::read_json(stamp).value("fingerprint", "") != hash) {
       const double start = now_seconds();
-      base::log_info(cat(id, ": importing ", path.string()));
-      io::import_gguf(path, folder, dtype);
+      fs::remove_all(folder);
+      if (is_gguf) {
+        base::log_info(cat(id, ": importing ", path.string()));
+        io::import_gguf(path, folder, dtype);
+      } else {
+        base::log_info(cat(id, ": ", path.string(), " as ", dtype));
+        convert_folder(path, folder, dtype);
+      }
       io::write_json(stamp, {{"id", id}, {"type", "import"}, {"makes", "model"}, {"finished", true}, {"fingerprint", hash},
                              {"settings", cat("path: ", path.string())}, {"seconds", now_seconds() - start},
                              {"inputs", json::object()}, {"summary", json::object()}});
@@ -173,6 +191,13 @@ class Runner {
                    {{"id", entry.id}, {"type", entry.type}, {"makes", entry.stage->makes()}, {"finished", true},
                     {"fingerprint", fingerprint}, {"inputs", inputs}, {"settings", settings_text(entry)},
                     {"seconds", seconds}, {"summary", summary}, {"version", kVersion}});
+  }
+
+  /// Rows measured before are kept from run to run, but not when all is to be done again.
+  void forget_tables() const {
+    for (const StageEntry& entry : recipe_.stages) {
+      if (selected(entry.id) && entry.stage->makes() == "table") fs::remove_all(root_ / entry.id);
+    }
   }
 
   /// Lets evaluations run on what exists by now.
