@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 
 #include <CLI/Error.hpp>
 #include <cstdlib>
@@ -39,6 +40,9 @@ void apply_common_options(const CommonOptions& options) {
   } else if (std::getenv("OMP_NUM_THREADS") == nullptr) {
     at::set_num_threads(usable_cores());
   }
+  // Activations are allocated and freed every step: kept in the heap, they are not faulted in page by page each time.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  ::mallopt(M_TRIM_THRESHOLD, 2000000000);
   // Set before the first parallel region: threads made later inherit it.
   at::globalContext().setFlushDenormal(true);
 }

@@ -85,6 +85,7 @@ void KvCache::write(int64_t layer, const std::vector<int64_t>& slots, const std:
 
 void KvCache::copy_slot(int64_t from, int64_t to) {
   check_room(from, 0);
+  check_room(to, 0);
   const int64_t tokens = length(from);
   set_length(to, 0);
   check_room(to, tokens);
