@@ -22,11 +22,14 @@ at::Tensor log_mixture(const at::Tensor& log_p, const at::Tensor& log_q, double 
 
 }  // namespace
 
-RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight, bool want_grad) {
+RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight,
+                           bool want_grad) {
   at::Tensor log_q = logits.log_softmax(-1), q = log_q.exp();
   at::Tensor index = targets.masked_fill(row_weight == 0, 0).unsqueeze(1);
-  RowLoss result{log_q.gather(1, index).squeeze(1).neg_().masked_fill_(row_weight == 0, 0), expectation(q, log_q).neg_()};
-  if (want_grad) write_gradient(logits, q.scatter_add(1, index, at::full(index.sizes(), -1.0f, q.options())), row_weight);
+  RowLoss result{log_q.gather(1, index).squeeze(1).neg_().masked_fill_(row_weight == 0, 0),
+                 expectation(q, log_q).neg_()};
+  if (want_grad)
+    write_gradient(logits, q.scatter_add(1, index, at::full(index.sizes(), -1.0f, q.options())), row_weight);
   return result;
 }
 

@@ -7,7 +7,8 @@ namespace {
 
 // The keys (or values) a segment sees: its parent's, then its own, with each key/value head repeated for its query
 // heads -> fp32 [H, L, E].
-at::Tensor visible(const at::Tensor& x, const std::vector<Segment>& segments, const Segment& segment, int64_t num_heads) {
+at::Tensor visible(const at::Tensor& x, const std::vector<Segment>& segments, const Segment& segment,
+                   int64_t num_heads) {
   at::Tensor own = x.slice(0, segment.begin, segment.end);
   if (segment.parent >= 0) {
     const Segment& parent = segments[segment.parent];
@@ -73,7 +74,8 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   return (at::silu(gate.to(at::kFloat)) * up).to(gate.scalar_type());
 }
 
-std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up) {
+std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate,
+                                                    const at::Tensor& up) {
   at::Tensor wide = gate.to(at::kFloat), wide_dy = dy.to(at::kFloat), sigmoid = at::sigmoid(wide);
   at::Tensor dgate = wide_dy * up * sigmoid * (1 + wide * (1 - sigmoid));
   return {dgate.to(gate.scalar_type()), (wide_dy * wide * sigmoid).to(up.scalar_type())};

@@ -21,20 +21,20 @@ inline void check_launch(const char* op, const char* error) {
 
 // Runs `on_cpu` or `on_cuda` after the device of `tensor`. `on_cuda` is only compiled in a CUDA build.
 #ifdef RQAT_WITH_CUDA
-#define RQAT_ON_DEVICE(op, tensor, on_cpu, on_cuda)         \
-  do {                                                      \
-    if ((tensor).is_cuda()) {                               \
+#define RQAT_ON_DEVICE(op, tensor, on_cpu, on_cuda)           \
+  do {                                                        \
+    if ((tensor).is_cuda()) {                                 \
       const c10::DeviceGuard device_guard((tensor).device()); \
-      on_cuda;                                              \
-    } else {                                                \
-      on_cpu;                                               \
-    }                                                       \
+      on_cuda;                                                \
+    } else {                                                  \
+      on_cpu;                                                 \
+    }                                                         \
   } while (false)
 #else
-#define RQAT_ON_DEVICE(op, tensor, on_cpu, on_cuda)                                                        \
-  do {                                                                                                     \
-    TORCH_CHECK_VALUE((tensor).is_cpu(), "[", op, "] expected tensors on cpu, got ", (tensor).device(),    \
-                      ": this build has no CUDA kernels");                                                 \
-    on_cpu;                                                                                                \
+#define RQAT_ON_DEVICE(op, tensor, on_cpu, on_cuda)                                                     \
+  do {                                                                                                  \
+    TORCH_CHECK_VALUE((tensor).is_cpu(), "[", op, "] expected tensors on cpu, got ", (tensor).device(), \
+                      ": this build has no CUDA kernels");                                              \
+    on_cpu;                                                                                             \
   } while (false)
 #endif

@@ -10,10 +10,10 @@ namespace rqat::ops {
 namespace {
 
 void check_pair(const char* op, const char* first, const at::Tensor& a, const char* second, const at::Tensor& b) {
-  TORCH_CHECK_VALUE(a.scalar_type() == b.scalar_type() &&
-                        (a.scalar_type() == at::kBFloat16 || a.scalar_type() == at::kFloat),
-                    "[", op, "] expected ", first, " and ", second, " both bfloat16 or both float32, got ",
-                    a.scalar_type(), " and ", b.scalar_type());
+  TORCH_CHECK_VALUE(
+      a.scalar_type() == b.scalar_type() && (a.scalar_type() == at::kBFloat16 || a.scalar_type() == at::kFloat), "[",
+      op, "] expected ", first, " and ", second, " both bfloat16 or both float32, got ", a.scalar_type(), " and ",
+      b.scalar_type());
   check_device(op, a, {b});
 }
 

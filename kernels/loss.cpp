@@ -42,7 +42,8 @@ void check_targets(const char* op, const at::Tensor& targets, const at::Tensor& 
 
 }  // namespace
 
-RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight, bool want_grad) {
+RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight,
+                           bool want_grad) {
   check_logits("cross_entropy_rows", "logits", logits);
   check_rows("cross_entropy_rows", "row_weight", row_weight, at::kFloat, logits);
   check_targets("cross_entropy_rows", targets, logits, row_weight);

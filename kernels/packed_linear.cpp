@@ -137,8 +137,7 @@ void packed_linear_cpu(const at::Tensor& x, const PackedWeight& weight, const at
   at::Tensor tile = at::empty({tile_rows, weight.columns}, x.options());
   for (int64_t begin = 0; begin < weight.rows; begin += tile_rows) {
     const int64_t end = std::min(begin + tile_rows, weight.rows);
-    check_launch(kOp,
-                 cuda::dequantize_rows(view, begin, end, bfloat16, tile.mutable_data_ptr(), current_stream(x)));
+    check_launch(kOp, cuda::dequantize_rows(view, begin, end, bfloat16, tile.mutable_data_ptr(), current_stream(x)));
     const at::Tensor part = at::mm(x, tile.slice(0, 0, end - begin).t());
     out.slice(1, begin, end).copy_(bias.defined() ? part + bias.slice(0, begin, end) : part);
   }

@@ -56,8 +56,13 @@ class GroupGrid {
   }
 
   cuda::Grid whole() const {
-    return {scale_.const_data_ptr<float>(), zero_point_.const_data_ptr<uint8_t>(), rows_, columns_, group_size_,
-            groups_, max_code_};
+    return {scale_.const_data_ptr<float>(),
+            zero_point_.const_data_ptr<uint8_t>(),
+            rows_,
+            columns_,
+            group_size_,
+            groups_,
+            max_code_};
   }
 
  private:
@@ -121,14 +126,14 @@ at::Tensor dequantize(const at::Tensor& codes, const at::Tensor& scale, const at
       kernels.dequantize(grid.row(row), in + row * grid.columns(), out + row * row_bytes, dtype);
     });
   };
-  RQAT_ON_DEVICE("dequantize", codes, on_cpu(),
-                 check_launch("dequantize",
-                              cuda::dequantize(grid.whole(), in, out, cuda_type(dtype), current_stream(codes))));
+  RQAT_ON_DEVICE(
+      "dequantize", codes, on_cpu(),
+      check_launch("dequantize", cuda::dequantize(grid.whole(), in, out, cuda_type(dtype), current_stream(codes))));
   return result;
 }
 
-at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& zero_point,
-                      int64_t num_bits, int64_t group_size, at::ScalarType dtype) {
+at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& zero_point, int64_t num_bits,
+                      int64_t group_size, at::ScalarType dtype) {
   check_num_bits("fake_quant", num_bits);
   check_dtype("fake_quant", "weight", weight, at::kFloat);
   check_out_dtype("fake_quant", dtype);
@@ -144,9 +149,9 @@ at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const a
       kernels.fake_quant(grid.row(row), in + row * grid.columns(), out + row * row_bytes, dtype);
     });
   };
-  RQAT_ON_DEVICE("fake_quant", weight, on_cpu(),
-                 check_launch("fake_quant",
-                              cuda::fake_quant(grid.whole(), in, out, cuda_type(dtype), current_stream(weight))));
+  RQAT_ON_DEVICE(
+      "fake_quant", weight, on_cpu(),
+      check_launch("fake_quant", cuda::fake_quant(grid.whole(), in, out, cuda_type(dtype), current_stream(weight))));
   return result;
 }
 
@@ -179,10 +184,10 @@ FakeQuantGradients fake_quant_backward(at::Tensor gradient, const at::Tensor& we
     const auto& kernels = cpu::fake_quant_kernels(cpu_kernels());
     for_each_row(grid.rows(), grid.columns(), [&](int64_t row) {
       const int64_t offset = row * grid.columns(), group_offset = row * grid.groups();
-      kernels.backward(grid.row(row), {arrays.gradient + offset, arrays.weight + offset,
-                                       arrays.weight_gradient + offset,
-                                       want_scale ? arrays.scale_gradient + group_offset : nullptr,
-                                       want_zero_point ? arrays.zero_point_gradient + group_offset : nullptr, clip});
+      kernels.backward(grid.row(row),
+                       {arrays.gradient + offset, arrays.weight + offset, arrays.weight_gradient + offset,
+                        want_scale ? arrays.scale_gradient + group_offset : nullptr,
+                        want_zero_point ? arrays.zero_point_gradient + group_offset : nullptr, clip});
     });
   };
   RQAT_ON_DEVICE(kOp, weight, on_cpu(),
@@ -209,8 +214,7 @@ at::Tensor pack_codes(const at::Tensor& codes, int64_t num_bits) {
                       ", got a code with more than ", num_bits, " bits");
   };
   RQAT_ON_DEVICE("pack_codes", codes, on_cpu(),
-                 check_launch("pack_codes",
-                              cuda::pack_codes(in, rows, columns, num_bits, out, current_stream(codes))));
+                 check_launch("pack_codes", cuda::pack_codes(in, rows, columns, num_bits, out, current_stream(codes))));
   return packed;
 }
 
@@ -231,9 +235,9 @@ at::Tensor unpack_codes(const at::Tensor& packed, int64_t num_bits, int64_t num_
       cpu::unpack_row(in + row * words, num_columns, num_bits, out + row * num_columns);
     });
   };
-  RQAT_ON_DEVICE("unpack_codes", packed, on_cpu(),
-                 check_launch("unpack_codes",
-                              cuda::unpack_codes(in, rows, num_columns, num_bits, out, current_stream(packed))));
+  RQAT_ON_DEVICE(
+      "unpack_codes", packed, on_cpu(),
+      check_launch("unpack_codes", cuda::unpack_codes(in, rows, num_columns, num_bits, out, current_stream(packed))));
   return codes;
 }
 

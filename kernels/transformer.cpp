@@ -16,26 +16,27 @@ void check_dtype(const char* op, const char* name, const at::Tensor& x) {
                     " of bfloat16 or float32, got ", x.scalar_type());
 }
 
-void check_like(const char* op, const char* name, const at::Tensor& x, const char* model_name, const at::Tensor& model) {
-  TORCH_CHECK_VALUE(x.sizes() == model.sizes() && x.scalar_type() == model.scalar_type() &&
-                        x.device() == model.device(),
-                    "[", op, "] expected ", name, " like ", model_name, " (", model.scalar_type(), " ", model.sizes(),
-                    " on ", model.device(), "), got ", x.scalar_type(), " ", x.sizes(), " on ", x.device());
+void check_like(const char* op, const char* name, const at::Tensor& x, const char* model_name,
+                const at::Tensor& model) {
+  TORCH_CHECK_VALUE(
+      x.sizes() == model.sizes() && x.scalar_type() == model.scalar_type() && x.device() == model.device(), "[", op,
+      "] expected ", name, " like ", model_name, " (", model.scalar_type(), " ", model.sizes(), " on ", model.device(),
+      "), got ", x.scalar_type(), " ", x.sizes(), " on ", x.device());
 }
 
 void check_norm(const char* op, const at::Tensor& x, const at::Tensor& weight) {
   check_dtype(op, "x", x);
-  TORCH_CHECK_VALUE(x.dim() >= 1 && weight.dim() == 1 && weight.size(0) == x.size(-1) &&
-                        weight.scalar_type() == x.scalar_type(),
-                    "[", op, "] expected weight ", x.scalar_type(), " [", x.dim() >= 1 ? x.size(-1) : 0, "], got ",
-                    weight.scalar_type(), " ", weight.sizes());
+  TORCH_CHECK_VALUE(
+      x.dim() >= 1 && weight.dim() == 1 && weight.size(0) == x.size(-1) && weight.scalar_type() == x.scalar_type(), "[",
+      op, "] expected weight ", x.scalar_type(), " [", x.dim() >= 1 ? x.size(-1) : 0, "], got ", weight.scalar_type(),
+      " ", weight.sizes());
 }
 
 void check_attention(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const std::vector<Segment>& segments) {
   check_dtype(op, "q", q);
-  TORCH_CHECK_VALUE(q.dim() == 3 && k.dim() == 3 && k.size(0) == q.size(0) && k.size(2) == q.size(2) &&
-                        k.size(1) > 0 && q.size(1) % k.size(1) == 0 && k.scalar_type() == q.scalar_type(),
+  TORCH_CHECK_VALUE(q.dim() == 3 && k.dim() == 3 && k.size(0) == q.size(0) && k.size(2) == q.size(2) && k.size(1) > 0 &&
+                        q.size(1) % k.size(1) == 0 && k.scalar_type() == q.scalar_type(),
                     "[", op, "] expected q [T, H, E] and k [T, J, E] of one dtype with H a multiple of J, got ",
                     q.sizes(), " and ", k.sizes());
   check_like(op, "v", v, "k", k);
@@ -46,10 +47,9 @@ void check_attention(const char* op, const at::Tensor& q, const at::Tensor& k, c
     TORCH_CHECK_VALUE(i == 0 || segments[i - 1].end <= segment.begin, "[", op, "] expected segment ", i,
                       " to begin after segment ", i - 1, " ends, got ", segment.begin, " before ",
                       i == 0 ? 0 : segments[i - 1].end);
-    TORCH_CHECK_VALUE(segment.parent < static_cast<int64_t>(i) &&
-                          (segment.parent < 0 || segments[segment.parent].parent < 0),
-                      "[", op, "] expected the parent of segment ", i,
-                      " to be an earlier segment without a parent, got ", segment.parent);
+    TORCH_CHECK_VALUE(
+        segment.parent < static_cast<int64_t>(i) && (segment.parent < 0 || segments[segment.parent].parent < 0), "[",
+        op, "] expected the parent of segment ", i, " to be an earlier segment without a parent, got ", segment.parent);
   }
 }
 
@@ -78,11 +78,12 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
   TORCH_CHECK_VALUE(rstd.scalar_type() == at::kFloat && rstd.numel() * x.size(-1) == x.numel(),
                     "[rms_norm_backward] expected rstd float32 with one value per row of x ", x.sizes(), ", got ",
                     rstd.scalar_type(), " ", rstd.sizes());
-  TORCH_CHECK_VALUE(!weight_grad.defined() ||
-                        (weight_grad.scalar_type() == at::kFloat && weight_grad.sizes() == weight.sizes()),
-                    "[rms_norm_backward] expected weight_grad float32 ", weight.sizes(), ", got ",
-                    weight_grad.scalar_type(), " ", weight_grad.sizes());
-  if (const auto* kernels = cpu::dense_kernels_for({dy, x, weight, rstd})) return cpu::rms_norm_backward(*kernels, dy, x, weight, rstd, weight_grad);
+  TORCH_CHECK_VALUE(
+      !weight_grad.defined() || (weight_grad.scalar_type() == at::kFloat && weight_grad.sizes() == weight.sizes()),
+      "[rms_norm_backward] expected weight_grad float32 ", weight.sizes(), ", got ", weight_grad.scalar_type(), " ",
+      weight_grad.sizes());
+  if (const auto* kernels = cpu::dense_kernels_for({dy, x, weight, rstd}))
+    return cpu::rms_norm_backward(*kernels, dy, x, weight, rstd, weight_grad);
   return composed::rms_norm_backward(dy, x, weight, rstd, weight_grad);
 }
 
@@ -106,11 +107,13 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   return composed::silu_mul(gate, up);
 }
 
-std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up) {
+std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate,
+                                                    const at::Tensor& up) {
   check_dtype("silu_mul_backward", "gate", gate);
   check_like("silu_mul_backward", "up", up, "gate", gate);
   check_like("silu_mul_backward", "dy", dy, "gate", gate);
-  if (const auto* kernels = cpu::dense_kernels_for({dy, gate, up})) return cpu::silu_mul_backward(*kernels, dy, gate, up);
+  if (const auto* kernels = cpu::dense_kernels_for({dy, gate, up}))
+    return cpu::silu_mul_backward(*kernels, dy, gate, up);
   return composed::silu_mul_backward(dy, gate, up);
 }
 
@@ -129,8 +132,8 @@ AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::
   check_attention("segment_attention_backward", q, k, v, segments);
   check_like("segment_attention_backward", "dout", dout, "q", q);
   check_like("segment_attention_backward", "out", out, "q", q);
-  TORCH_CHECK_VALUE(logsumexp.scalar_type() == at::kFloat && logsumexp.dim() == 2 &&
-                        logsumexp.size(0) == q.size(0) && logsumexp.size(1) == q.size(1),
+  TORCH_CHECK_VALUE(logsumexp.scalar_type() == at::kFloat && logsumexp.dim() == 2 && logsumexp.size(0) == q.size(0) &&
+                        logsumexp.size(1) == q.size(1),
                     "[segment_attention_backward] expected logsumexp float32 [", q.size(0), ", ", q.size(1), "], got ",
                     logsumexp.scalar_type(), " ", logsumexp.sizes());
   scale = scale_or_default(scale, q);
@@ -142,17 +145,17 @@ AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
                             const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale) {
   check_dtype("decode_attention", "q", q);
-  TORCH_CHECK_VALUE(q.dim() == 3 && k_cache.dim() == 4 && k_cache.size(1) > 0 && q.size(1) % k_cache.size(1) == 0 &&
-                        q.size(2) == k_cache.size(3) && q.scalar_type() == k_cache.scalar_type(),
-                    "[decode_attention] expected q [S, H, E] and k_cache [slots, J, capacity, E] of one dtype with H a ",
-                    "multiple of J, got ", q.sizes(), " and ", k_cache.sizes());
+  TORCH_CHECK_VALUE(
+      q.dim() == 3 && k_cache.dim() == 4 && k_cache.size(1) > 0 && q.size(1) % k_cache.size(1) == 0 &&
+          q.size(2) == k_cache.size(3) && q.scalar_type() == k_cache.scalar_type(),
+      "[decode_attention] expected q [S, H, E] and k_cache [slots, J, capacity, E] of one dtype with H a ",
+      "multiple of J, got ", q.sizes(), " and ", k_cache.sizes());
   check_like("decode_attention", "v_cache", v_cache, "k_cache", k_cache);
   const auto rows = static_cast<size_t>(q.size(0));
   TORCH_CHECK_VALUE(slots.size() == rows && lengths.size() == rows, "[decode_attention] expected ", rows,
                     " slots and lengths, got ", slots.size(), " and ", lengths.size());
   for (size_t i = 0; i < rows; ++i) {
-    TORCH_CHECK_VALUE(0 <= slots[i] && slots[i] < k_cache.size(0) && 1 <= lengths[i] &&
-                          lengths[i] <= k_cache.size(2),
+    TORCH_CHECK_VALUE(0 <= slots[i] && slots[i] < k_cache.size(0) && 1 <= lengths[i] && lengths[i] <= k_cache.size(2),
                       "[decode_attention] expected slot in 0..", k_cache.size(0) - 1, " and length in 1..",
                       k_cache.size(2), " of row ", i, ", got ", slots[i], " and ", lengths[i]);
   }

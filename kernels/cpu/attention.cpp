@@ -1,7 +1,7 @@
 // Blocked attention on bf16 brgemm. Scores are held transposed, [keys][queries], so that the statistics of a query are
-// lanes of a vector and both products with probabilities take them in the layout brgemm wants. A task is one segment and
-// one key/value head; it writes only its own rows, and what it owes its parent goes to a buffer of its own that is added
-// in the order of the segments afterwards.
+// lanes of a vector and both products with probabilities take them in the layout brgemm wants. A task is one segment
+// and one key/value head; it writes only its own rows, and what it owes its parent goes to a buffer of its own that is
+// added in the order of the segments afterwards.
 #include <ATen/ATen.h>
 #include <ATen/native/CPUBlas.h>
 

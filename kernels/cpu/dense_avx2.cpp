@@ -17,7 +17,6 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #endif
 
-
 namespace rqat::ops::cpu {
 namespace avx2 {
 namespace {

@@ -2,8 +2,8 @@
 // operation in it is exactly rounded by itself, so the results are those of the plain reference.
 #include "cpu/fake_quant.h"
 
-#include <c10/util/Half.h>
 #include <c10/util/Exception.h>
+#include <c10/util/Half.h>
 
 #include <cmath>
 #include <cstring>
@@ -116,22 +116,20 @@ RQAT_INLINE void backward_body(const RowGrid& grid, const BackwardRow& row) {
   }
 }
 
-#define RQAT_FAKE_QUANT_LEVEL(suffix, TARGET)                                                           \
-  TARGET void quantize_##suffix(const RowGrid& grid, const float* weight, uint8_t* codes) {             \
-    quantize_body(grid, weight, codes);                                                                 \
-  }                                                                                                     \
-  TARGET void dequantize_##suffix(const RowGrid& grid, const uint8_t* codes, void* out,                 \
-                                  at::ScalarType dtype) {                                               \
-    if (dtype == at::kBFloat16) return dequantize_body(grid, codes, static_cast<uint16_t*>(out));       \
-    if (dtype == at::kHalf) return dequantize_body(grid, codes, static_cast<c10::Half*>(out));          \
-    dequantize_body(grid, codes, static_cast<float*>(out));                                             \
-  }                                                                                                     \
-  TARGET void fake_quant_##suffix(const RowGrid& grid, const float* weight, void* out,                  \
-                                  at::ScalarType dtype) {                                               \
-    if (dtype == at::kBFloat16) return fake_quant_body(grid, weight, static_cast<uint16_t*>(out));      \
-    if (dtype == at::kHalf) return fake_quant_body(grid, weight, static_cast<c10::Half*>(out));         \
-    fake_quant_body(grid, weight, static_cast<float*>(out));                                            \
-  }                                                                                                     \
+#define RQAT_FAKE_QUANT_LEVEL(suffix, TARGET)                                                                   \
+  TARGET void quantize_##suffix(const RowGrid& grid, const float* weight, uint8_t* codes) {                     \
+    quantize_body(grid, weight, codes);                                                                         \
+  }                                                                                                             \
+  TARGET void dequantize_##suffix(const RowGrid& grid, const uint8_t* codes, void* out, at::ScalarType dtype) { \
+    if (dtype == at::kBFloat16) return dequantize_body(grid, codes, static_cast<uint16_t*>(out));               \
+    if (dtype == at::kHalf) return dequantize_body(grid, codes, static_cast<c10::Half*>(out));                  \
+    dequantize_body(grid, codes, static_cast<float*>(out));                                                     \
+  }                                                                                                             \
+  TARGET void fake_quant_##suffix(const RowGrid& grid, const float* weight, void* out, at::ScalarType dtype) {  \
+    if (dtype == at::kBFloat16) return fake_quant_body(grid, weight, static_cast<uint16_t*>(out));              \
+    if (dtype == at::kHalf) return fake_quant_body(grid, weight, static_cast<c10::Half*>(out));                 \
+    fake_quant_body(grid, weight, static_cast<float*>(out));                                                    \
+  }                                                                                                             \
   TARGET void backward_##suffix(const RowGrid& grid, const BackwardRow& row) { backward_body(grid, row); }
 
 RQAT_FAKE_QUANT_LEVEL(avx2, RQAT_AVX2)

@@ -33,13 +33,11 @@ void for_each_task(int64_t count, const Body& body) {
 at::Tensor bits(at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().dtype(at::kBFloat16)); }
 
 // brgemm takes bf16 in pairs along K: an odd K gets a column of zeros.
-at::Tensor even_columns(const at::Tensor& x) {
-  return x.size(1) % 2 == 0 ? x : at::constant_pad_nd(x, {0, 1});
-}
+at::Tensor even_columns(const at::Tensor& x) { return x.size(1) % 2 == 0 ? x : at::constant_pad_nd(x, {0, 1}); }
 
 // Depth goes in chunks of one size, the last rounded up: brgemm compiles a kernel for each depth it meets.
 constexpr int64_t kChunk = 1024, kDepthStep = 64;
-constexpr int64_t kSide = 64;              // of a block of the accumulator
+constexpr int64_t kSide = 64;  // of a block of the accumulator
 constexpr int64_t kColumnBlocksOfTask = 3;
 
 class TransposedProduct {
@@ -153,7 +151,8 @@ at::Tensor matmul_tiles(const at::Tensor& x_given, const at::Tensor& tiles, int6
         multiply(count, kTileRows, depth, depth, kTileRows, whole ? width : kTileRows, false, left + row * depth,
                  right + tile * tile_size, whole ? target : buffer);
         for (int64_t r = 0; !whole && r < count; ++r)
-          std::memcpy(target + r * width, buffer + r * kTileRows + from - tile * kTileRows, sizeof(float) * (to - from));
+          std::memcpy(target + r * width, buffer + r * kTileRows + from - tile * kTileRows,
+                      sizeof(float) * (to - from));
       }
     }
     blas::brgemm_release(true);

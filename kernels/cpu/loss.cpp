@@ -66,9 +66,8 @@ RowLoss divergence_rows(const DenseKernels& kernels, at::Tensor& student, at::Te
     const RowStatistics s_row = kernels.loss.statistics(s, size, inverse_temperature);
     const RowStatistics t_row = kernels.loss.statistics(t, size, inverse_temperature);
     const bool write = want_grad && weight[r] != 0;
-    const float value =
-        kernels.loss.divergence(s, t, size, inverse_temperature, s_row, t_row, static_cast<float>(beta),
-                                static_cast<float>(temperature) * weight[r], write);
+    const float value = kernels.loss.divergence(s, t, size, inverse_temperature, s_row, t_row, static_cast<float>(beta),
+                                                static_cast<float>(temperature) * weight[r], write);
     if (want_grad && !write) std::fill_n(s, size, 0.0f);
     loss[r] = static_cast<float>(value * temperature * temperature);
     entropy[r] = s_row.entropy;

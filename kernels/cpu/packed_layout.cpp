@@ -45,8 +45,7 @@ void encode_words(const uint8_t* codes, uint8_t* block) {
   uint32_t words[kBlock * kBlock / kPerWord] = {};
   for (int64_t row = 0; row < kBlock; ++row)
     for (int64_t column = 0; column < kBlock; ++column)
-      words[column / kPerWord * kBlock + row] |= uint32_t(codes[row * kBlock + column])
-                                                 << (column % kPerWord * kBits);
+      words[column / kPerWord * kBlock + row] |= uint32_t(codes[row * kBlock + column]) << (column % kPerWord * kBits);
   std::memcpy(block, words, sizeof words);
 }
 

@@ -47,8 +47,7 @@ struct PackedProduct {
   int64_t batch;
   bool bfloat16;
 };
-void packed_linear(const PackedView& weight, const PackedProduct& product, bool use_bf16_brgemm,
-                   bool use_float_brgemm);
+void packed_linear(const PackedView& weight, const PackedProduct& product, bool use_bf16_brgemm, bool use_float_brgemm);
 
 /// Vector kernels, for groups_align() and machines with AVX-512 and AVX512-BF16.
 namespace avx512 {

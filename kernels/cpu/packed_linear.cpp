@@ -189,11 +189,10 @@ void multiply_bf16(const PackedView& weight, const PackedProduct& product) {
 }
 
 void multiply_float(const PackedView& weight, const PackedProduct& product, bool use_brgemm) {
-  const auto input = product.bfloat16
-                         ? make_input<float>(static_cast<const uint16_t*>(product.x), product.batch, weight.columns,
-                                             weight.padded_columns)
-                         : make_input<float>(static_cast<const float*>(product.x), product.batch, weight.columns,
-                                             weight.padded_columns);
+  const auto input = product.bfloat16 ? make_input<float>(static_cast<const uint16_t*>(product.x), product.batch,
+                                                          weight.columns, weight.padded_columns)
+                                      : make_input<float>(static_cast<const float*>(product.x), product.batch,
+                                                          weight.columns, weight.padded_columns);
   multiply_tiles<float>(
       weight, product, input,
       [&](int64_t first_block, int64_t num_blocks, int64_t begin, int64_t end, float* tile) {

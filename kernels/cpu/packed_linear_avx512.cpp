@@ -114,9 +114,10 @@ void dequantize_blocks(const PackedView& weight, int64_t first_block, int64_t nu
         enter_group(weight, first_block + i, group, decoder);
       }
       decoder.load(block);
-      unrolled(std::make_integer_sequence<int, kPairs>(), [&](auto pair) __attribute__((always_inline)) {
-        _mm512_storeu_si512(out + decltype(pair)::value * line, decoder.template pair<decltype(pair)::value>());
-      });
+      unrolled(
+          std::make_integer_sequence<int, kPairs>(), [&](auto pair) __attribute__((always_inline)) {
+            _mm512_storeu_si512(out + decltype(pair)::value * line, decoder.template pair<decltype(pair)::value>());
+          });
       out += kPairs * line;
     }
   }
@@ -138,15 +139,16 @@ void dot_blocks(const PackedView& weight, int64_t row_block, const uint16_t* x, 
       for (int i = 0; i < kBlocks; ++i) enter_group(weight, row_block + i, group, decoder[i]);
     }
     for (int i = 0; i < kBlocks; ++i) decoder[i].load(block + i * block_row_bytes);
-    unrolled(std::make_integer_sequence<int, kPairs>(), [&](auto pair) __attribute__((always_inline)) {
-      for (int i = 0; i < kBlocks; ++i) {
-        const __m512i values = decoder[i].template pair<decltype(pair)::value>();
-        for (int m = 0; m < kBatch; ++m) {
-          const __m512i inputs = _mm512_set1_epi32(x_pairs[m * ld_pairs + decltype(pair)::value]);
-          sums[i][m] = _mm512_dpbf16_ps(sums[i][m], (__m512bh)values, (__m512bh)inputs);
-        }
-      }
-    });
+    unrolled(
+        std::make_integer_sequence<int, kPairs>(), [&](auto pair) __attribute__((always_inline)) {
+          for (int i = 0; i < kBlocks; ++i) {
+            const __m512i values = decoder[i].template pair<decltype(pair)::value>();
+            for (int m = 0; m < kBatch; ++m) {
+              const __m512i inputs = _mm512_set1_epi32(x_pairs[m * ld_pairs + decltype(pair)::value]);
+              sums[i][m] = _mm512_dpbf16_ps(sums[i][m], (__m512bh)values, (__m512bh)inputs);
+            }
+          }
+        });
     block += weight.block_bytes();
     x_pairs += kPairs;
   }

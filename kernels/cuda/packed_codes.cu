@@ -63,8 +63,8 @@ const char* prepack(const uint8_t* codes, int64_t rows, int64_t columns, int64_t
 }
 
 const char* unpack(const PackedView& weight, uint8_t* codes, void* stream) {
-  unpack_kernel<<<blocks_for(weight.rows * weight.columns, kThreads), kThreads, 0,
-                  static_cast<cudaStream_t>(stream)>>>(weight, codes);
+  unpack_kernel<<<blocks_for(weight.rows * weight.columns, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+      weight, codes);
   return launch_error();
 }
 

@@ -13,9 +13,9 @@ namespace {
 constexpr int kLanesPerRow = 8;
 constexpr int kGemvThreads = 128;
 constexpr int kRowsPerBlock = kGemvThreads / kLanesPerRow;
-constexpr int kUnit = 8;                                ///< values of x in 16 bytes
+constexpr int kUnit = 8;  ///< values of x in 16 bytes
 constexpr int kUnitsPerChunk = int(kChunk) / kUnit;
-constexpr int kTileChunks = 16;                         ///< x is staged 1024 columns at a time
+constexpr int kTileChunks = 16;  ///< x is staged 1024 columns at a time
 constexpr int kTileUnits = kTileChunks * kUnitsPerChunk;
 
 __device__ inline int place_of(int chunk, int unit) {
@@ -62,8 +62,8 @@ __device__ inline void add_chunk(const PackedView& weight, int64_t row, int64_t 
     float values[kUnit];
 #pragma unroll
     for (int i = 0; i < kUnit; ++i)
-      values[i] = __bfloat162float(
-          __float2bfloat16_rn(value_of(float(codes.code(unit * kUnit + i)), scale, zero_point)));
+      values[i] =
+          __bfloat162float(__float2bfloat16_rn(value_of(float(codes.code(unit * kUnit + i)), scale, zero_point)));
 #pragma unroll
     for (int m = 0; m < kBatch; ++m) {
       const uint4 input = tile[m][place_of(chunk_in_tile, unit)];

@@ -34,17 +34,17 @@ struct Quantity {
 
 // LaTeX and Unicode spellings that carry no meaning of their own.
 constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-    {"\u2212", "-"},   {"\u00a0", " "}, {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\left", ""},
-    {"\\right", ""},  {"\\textbf", ""}, {"\\text", ""},       {"\\mathrm", ""},      {"\\mbox", ""},
-    {"\\$", ""},      {"$", ""},       {"^{\\circ}", ""},    {"^\\circ", ""},       {"\\%", ""},
-    {"%", ""},         {"{,}", ","},    {"\\!", ""},          {"\\,", " "},          {"\\;", " "},
-    {"\\ ", " "},     {"\\(", ""},    {"\\)", ""},          {"\\[", ""},           {"\\]", ""},
+    {"\u2212", "-"}, {"\u00a0", " "},  {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\left", ""},
+    {"\\right", ""}, {"\\textbf", ""}, {"\\text", ""},        {"\\mathrm", ""},      {"\\mbox", ""},
+    {"\\$", ""},     {"$", ""},        {"^{\\circ}", ""},     {"^\\circ", ""},       {"\\%", ""},
+    {"%", ""},       {"{,}", ","},     {"\\!", ""},           {"\\,", " "},          {"\\;", " "},
+    {"\\ ", " "},    {"\\(", ""},      {"\\)", ""},           {"\\[", ""},           {"\\]", ""},
 };
 
 // Words that change the number before them, so that they are no unit.
-constexpr std::string_view kNotUnits[] = {"pi",      "hundred", "thousand", "million", "billion", "trillion", "dozen",
-                                          "and",     "or",      "to",       "plus",    "minus",   "times",    "over",
-                                          "half",    "sqrt",    "sin",      "cos",     "log",     "ln"};
+constexpr std::string_view kNotUnits[] = {"pi",   "hundred", "thousand", "million", "billion", "trillion", "dozen",
+                                          "and",  "or",      "to",       "plus",    "minus",   "times",    "over",
+                                          "half", "sqrt",    "sin",      "cos",     "log",     "ln"};
 
 std::string collapse_spaces(std::string_view text) {
   std::string out;
@@ -218,7 +218,8 @@ bool is_words(std::string_view text) {
 // "{ Apples}" and " apples" become "apples".
 std::string plain_unit(std::string_view rest) {
   std::string unit(rest);
-  std::replace_if(unit.begin(), unit.end(), [](char c) { return c == '{' || c == '}'; }, ' ');
+  std::replace_if(
+      unit.begin(), unit.end(), [](char c) { return c == '{' || c == '}'; }, ' ');
   return lower(base::trim(collapse_spaces(unit)));
 }
 
@@ -278,8 +279,7 @@ std::vector<std::string> split_items(std::string_view text) {
 // Takes "(...)" or "[...]" off a text; returns the two brackets.
 std::string take_brackets(std::string& text) {
   const bool bracketed = text.size() >= 2 && (text.front() == '(' || text.front() == '[') &&
-                         (text.back() == ')' || text.back() == ']') &&
-                         text.find_first_of("()[]", 1) == text.size() - 1;
+                         (text.back() == ')' || text.back() == ']') && text.find_first_of("()[]", 1) == text.size() - 1;
   if (!bracketed) return "";
   const std::string brackets{text.front(), text.back()};
   text = base::trim(std::string_view(text).substr(1, text.size() - 2));

@@ -44,7 +44,8 @@ void declare(CLI::App& app, Argument& argument, const Usage& usage) {
     return;
   }
   const bool positional = is_positional(usage, key);
-  CLI::Option* option = app.add_option(positional ? cat(key, ",", option_name(key)) : option_name(key), argument.values);
+  CLI::Option* option =
+      app.add_option(positional ? cat(key, ",", option_name(key)) : option_name(key), argument.values);
   if (!is_list(argument.info)) {
     option->expected(1)->allow_extra_args(false);
   } else if (positional) {
@@ -63,8 +64,8 @@ void require_given(const std::deque<Argument>& arguments, const Usage& usage, co
     missing.push_back(cat(is_positional(usage, key) ? key : option_name(key), " (", argument.info.help, ")"));
   }
   if (missing.empty()) return;
-  throw base::UsageError(cat("rqat ", command, ": missing ", base::join(missing, ", "), "; `rqat ", command,
-                             " --help` shows an example"));
+  throw base::UsageError(
+      cat("rqat ", command, ": missing ", base::join(missing, ", "), "; `rqat ", command, " --help` shows an example"));
 }
 
 /// The settings as a recipe would write them.
@@ -83,7 +84,8 @@ Node given_settings(const std::deque<Argument>& arguments, const std::string& co
 }
 
 /// CLI11 complains of what is missing before what is unknown; a misspelt option is both.
-void reject_unknown_options(const CLI::App& app, const std::string& command, const std::vector<std::string>& arguments) {
+void reject_unknown_options(const CLI::App& app, const std::string& command,
+                            const std::vector<std::string>& arguments) {
   std::vector<std::string> known;
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames()) known.push_back(cat("--", name));
@@ -94,8 +96,9 @@ void reject_unknown_options(const CLI::App& app, const std::string& command, con
     const std::string name = argument.substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const std::string near = base::nearest(name, known);
-    throw base::UsageError(cat("rqat ", command, ": unknown option ", name, near.empty() ? "" : cat("; did you mean ", near, "?"),
-                               " (`rqat ", command, " --help` lists the options)"));
+    throw base::UsageError(cat("rqat ", command, ": unknown option ", name,
+                               near.empty() ? "" : cat("; did you mean ", near, "?"), " (`rqat ", command,
+                               " --help` lists the options)"));
   }
 }
 
@@ -169,7 +172,8 @@ std::string usage_line(const std::string& command, const Usage& usage, base::Con
 void CommonOptions::fields(base::FieldVisitor& v) {
   v.field("quiet", quiet, "no progress bars, warnings and errors only");
   v.field("verbose", verbose, "debug messages too");
-  v.field("threads", threads, "CPU threads; 0 = OMP_NUM_THREADS, else all cores this process may use", base::non_negative());
+  v.field("threads", threads, "CPU threads; 0 = OMP_NUM_THREADS, else all cores this process may use",
+          base::non_negative());
 }
 
 void read_arguments(const std::string& command, const Usage& usage, const std::vector<std::string>& arguments,
@@ -189,9 +193,11 @@ void read_arguments(const std::string& command, const Usage& usage, const std::v
   throw base::UsageError(cat(base::join(faults.lines(), "\n"), "\n`rqat ", command, " --help` explains the options"));
 }
 
-std::string command_help(const std::string& command, const std::string& summary, const Usage& usage, base::Config& options) {
-  std::string text = cat("rqat ", command, ": ", summary, "\n\n", wrap(usage.about, 0), "\n\nUsage: ",
-                         usage_line(command, usage, options), "\n\nOptions:\n", option_rows(options, usage));
+std::string command_help(const std::string& command, const std::string& summary, const Usage& usage,
+                         base::Config& options) {
+  std::string text =
+      cat("rqat ", command, ": ", summary, "\n\n", wrap(usage.about, 0),
+          "\n\nUsage: ", usage_line(command, usage, options), "\n\nOptions:\n", option_rows(options, usage));
   CommonOptions common;
   text += cat("\nCommon options:\n", option_rows(common, {}), "\n");
   text += usage.examples.size() > 1 ? "Examples:\n" : "Example:\n";
@@ -205,10 +211,13 @@ std::string program_help() {
   for (const base::EntryInfo* info : commands().infos()) {
     text += cat("  ", info->name, std::string(12 - std::min<size_t>(11, info->name.size()), ' '), info->help, "\n");
   }
-  return text + "\n`rqat COMMAND --help` explains a command with examples; `rqat list` shows all parts that recipes can name.\n"
-                "`rqat --version` prints the version. Exit codes: 0 done, 1 the run failed, 2 command line or recipe is wrong.\n\n"
-                "First steps:\n  rqat env\n  rqat list recipes\n  rqat validate --config recipes/quickstart.yaml\n"
-                "  rqat train --config recipes/quickstart.yaml\n";
+  return text +
+         "\n`rqat COMMAND --help` explains a command with examples; `rqat list` shows all parts that recipes can "
+         "name.\n"
+         "`rqat --version` prints the version. Exit codes: 0 done, 1 the run failed, 2 command line or recipe is "
+         "wrong.\n\n"
+         "First steps:\n  rqat env\n  rqat list recipes\n  rqat validate --config recipes/quickstart.yaml\n"
+         "  rqat train --config recipes/quickstart.yaml\n";
 }
 
 }  // namespace rqat::cli

@@ -16,13 +16,14 @@ struct CommonOptions : base::Config {
   void fields(base::FieldVisitor& v) override;
 };
 
-/// Fills `options` and `common` from the arguments behind the command's name. Field num_bits is option --num-bits; true|false
-/// fields are flags; lists may be repeated or comma-separated. Throws UsageError that lists every fault.
+/// Fills `options` and `common` from the arguments behind the command's name. Field num_bits is option --num-bits;
+/// true|false fields are flags; lists may be repeated or comma-separated. Throws UsageError that lists every fault.
 void read_arguments(const std::string& command, const Usage& usage, const std::vector<std::string>& arguments,
                     base::Config& options, CommonOptions& common);
 
 /// `rqat COMMAND --help`.
-std::string command_help(const std::string& command, const std::string& summary, const Usage& usage, base::Config& options);
+std::string command_help(const std::string& command, const std::string& summary, const Usage& usage,
+                         base::Config& options);
 
 /// `rqat --help`.
 std::string program_help();

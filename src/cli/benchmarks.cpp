@@ -26,7 +26,9 @@ LoadedModel load(const BenchmarkConfig& config, const quant::QuantPolicy* policy
   options.policy = policy;
   options.estimator = base::Component("lsq");
   LoadedModel loaded = pipeline::load_model_folder(config.model, options);
-  if (loaded.quantized) throw base::ConfigError(cat(config.model, ": is quantised; the benchmarks quantise a full-precision model themselves"));
+  if (loaded.quantized)
+    throw base::ConfigError(
+        cat(config.model, ": is quantised; the benchmarks quantise a full-precision model themselves"));
   return loaded;
 }
 
@@ -68,7 +70,8 @@ BenchmarkResult time_load(const BenchmarkConfig& config) {
 }
 
 /// Seconds between the ends of optimizer steps.
-BenchmarkResult time_steps(const BenchmarkConfig& config, LoadedModel& student, LoadedModel* teacher, const std::string& objective) {
+BenchmarkResult time_steps(const BenchmarkConfig& config, LoadedModel& student, LoadedModel* teacher,
+                           const std::string& objective) {
   const std::vector<data::Example> examples = examples_of(student, config.batch_size * (config.repeats + 1));
   train::SupervisedConfig settings;
   settings.objective = base::Component(objective);
@@ -76,7 +79,8 @@ BenchmarkResult time_steps(const BenchmarkConfig& config, LoadedModel& student, 
   settings.max_steps = config.repeats + 1;
   BenchmarkResult result;
   result.tokens = mean_tokens(examples, config.batch_size);
-  result.what = cat("one optimizer step, ", config.batch_size, " problems, about ", base::format_fixed(result.tokens, 0), " tokens");
+  result.what = cat("one optimizer step, ", config.batch_size, " problems, about ",
+                    base::format_fixed(result.tokens, 0), " tokens");
   double last = 0;
   train::Callbacks callbacks;
   callbacks.on_metrics = [&](int64_t step, const train::Metrics&) {
@@ -84,7 +88,8 @@ BenchmarkResult time_steps(const BenchmarkConfig& config, LoadedModel& student, 
     if (step > 0) result.seconds.push_back(now - last);
     last = now;
   };
-  train::train_supervised(*student.model, teacher == nullptr ? nullptr : teacher->model.get(), examples, settings, 1, callbacks);
+  train::train_supervised(*student.model, teacher == nullptr ? nullptr : teacher->model.get(), examples, settings, 1,
+                          callbacks);
   return result;
 }
 
@@ -123,7 +128,8 @@ BenchmarkResult time_generate(const BenchmarkConfig& config) {
     if (i > 0) result.seconds.push_back(engine.stats().seconds);
   }
   result.tokens = static_cast<double>(engine.stats().new_tokens);
-  result.what = cat(config.batch_size, " problems at once, ", config.max_new_tokens, " new tokens each, prompts included, ", config.format.text());
+  result.what = cat(config.batch_size, " problems at once, ", config.max_new_tokens,
+                    " new tokens each, prompts included, ", config.format.text());
   return result;
 }
 
@@ -139,7 +145,8 @@ BenchmarkResult time_gptq(const BenchmarkConfig& config) {
     base::Progress progress("gptq", static_cast<int64_t>(loaded.model->linears().size()));
     const double start = seconds_now();
     ptq::initializers().make("gptq")->initialize(
-        *loaded.model, calibration, [&](int64_t done, int64_t, const std::string& status) { progress.update(done, status); });
+        *loaded.model, calibration,
+        [&](int64_t done, int64_t, const std::string& status) { progress.update(done, status); });
     result.seconds.push_back(seconds_now() - start);
   }
   result.what = cat("all layers, ", result.tokens, " calibration tokens, ", config.format.text());
@@ -147,8 +154,11 @@ BenchmarkResult time_gptq(const BenchmarkConfig& config) {
 }
 
 const std::map<std::string, BenchmarkResult (*)(const BenchmarkConfig&)>& benchmarks() {
-  static const std::map<std::string, BenchmarkResult (*)(const BenchmarkConfig&)> table{
-      {"load", time_load}, {"sft_step", time_sft_step}, {"kd_step", time_kd_step}, {"generate", time_generate}, {"gptq", time_gptq}};
+  static const std::map<std::string, BenchmarkResult (*)(const BenchmarkConfig&)> table{{"load", time_load},
+                                                                                        {"sft_step", time_sft_step},
+                                                                                        {"kd_step", time_kd_step},
+                                                                                        {"generate", time_generate},
+                                                                                        {"gptq", time_gptq}};
   return table;
 }
 

@@ -30,7 +30,8 @@ std::vector<Part> all_parts() {
   std::vector<Part> parts = nouns();
   for (const base::RegistryBase* registry : all_kinds()) {
     if (registry->kind() == "commands") continue;
-    for (const base::EntryInfo* info : registry->infos()) parts.push_back({cat(registry->kind(), " ", info->name), info->make_config()});
+    for (const base::EntryInfo* info : registry->infos())
+      parts.push_back({cat(registry->kind(), " ", info->name), info->make_config()});
   }
   return parts;
 }
@@ -108,7 +109,8 @@ std::string explain_key(const std::string& key, const pipeline::Recipe* recipe) 
   }
   if (!text.empty()) return text;
   const std::string near = base::nearest(key, known);
-  throw base::UsageError(cat("--explain: no part has a key '", key, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"),
+  throw base::UsageError(cat("--explain: no part has a key '", key, "'",
+                             near.empty() ? "" : cat("; did you mean '", near, "'?"),
                              " (`rqat list` shows the parts, `rqat list KIND NAME` their keys)"));
 }
 

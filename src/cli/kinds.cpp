@@ -16,9 +16,9 @@ namespace rqat::cli {
 
 const std::vector<const base::RegistryBase*>& all_kinds() {
   static const std::vector<const base::RegistryBase*> kinds{
-      &pipeline::stages(),     &data::tasks(),        &objective::objectives(),  &optim::optimizers(),
-      &quant::estimators(),    &quant::quantizers(),  &ptq::initializers(),      &exporting::exporters(),
-      &rl::rewards(),          &model::families(),    &commands()};
+      &pipeline::stages(),  &data::tasks(),       &objective::objectives(), &optim::optimizers(), &quant::estimators(),
+      &quant::quantizers(), &ptq::initializers(), &exporting::exporters(),  &rl::rewards(),       &model::families(),
+      &commands()};
   return kinds;
 }
 

@@ -60,7 +60,8 @@ LayerRow plain_row(const io::TensorSource& source, const std::string& name) {
 }
 
 /// A layer of codes. `shape` of the weight it stands for.
-LayerRow packed_row(const io::TensorSource& source, const std::string& layer, const std::vector<int64_t>& shape, std::string format) {
+LayerRow packed_row(const io::TensorSource& source, const std::string& layer, const std::vector<int64_t>& shape,
+                    std::string format) {
   LayerRow row;
   row.name = layer;
   row.format = std::move(format);
@@ -73,7 +74,8 @@ LayerRow packed_row(const io::TensorSource& source, const std::string& layer, co
   const std::string zero_point = layer + ".weight_zero_point";
   row.scales = scale_text(source.read(layer + ".weight_scale"));
   // Where zero points are packed like the codes (compressed-tensors), their words say little.
-  if (source.has(zero_point) && source.info(zero_point).dtype == at::kByte) row.zero_points = zero_point_text(source.read(zero_point));
+  if (source.has(zero_point) && source.info(zero_point).dtype == at::kByte)
+    row.zero_points = zero_point_text(source.read(zero_point));
   return row;
 }
 
@@ -99,7 +101,8 @@ std::vector<LayerRow> own_rows(const fs::path& folder, const io::TensorSource& s
     const std::vector<int64_t>& shape = source.info(name).shape;
     LayerRow row = packed_row(state, format->first, shape, format->second.text());
     // Stage folders keep zero points as bytes; what counts is the size in the format itself.
-    row.bytes = static_cast<int64_t>(format->second.bits_per_weight(shape.back()) * static_cast<double>(row.weights) / 8 + 0.5);
+    row.bytes =
+        static_cast<int64_t>(format->second.bits_per_weight(shape.back()) * static_cast<double>(row.weights) / 8 + 0.5);
     rows.push_back(std::move(row));
   }
   return rows;
@@ -130,9 +133,9 @@ struct BlockType {
 
 const std::map<uint32_t, BlockType>& block_types() {
   static const std::map<uint32_t, BlockType> types{
-      {0, {"F32", 1, 4}},        {1, {"F16", 1, 2}},        {2, {"Q4_0", 32, 18}},     {3, {"Q4_1", 32, 20}},
-      {6, {"Q5_0", 32, 22}},     {7, {"Q5_1", 32, 24}},     {8, {"Q8_0", 32, 34}},     {10, {"Q2_K", 256, 84}},
-      {11, {"Q3_K", 256, 110}},  {12, {"Q4_K", 256, 144}},  {13, {"Q5_K", 256, 176}},  {14, {"Q6_K", 256, 210}},
+      {0, {"F32", 1, 4}},       {1, {"F16", 1, 2}},       {2, {"Q4_0", 32, 18}},    {3, {"Q4_1", 32, 20}},
+      {6, {"Q5_0", 32, 22}},    {7, {"Q5_1", 32, 24}},    {8, {"Q8_0", 32, 34}},    {10, {"Q2_K", 256, 84}},
+      {11, {"Q3_K", 256, 110}}, {12, {"Q4_K", 256, 144}}, {13, {"Q5_K", 256, 176}}, {14, {"Q6_K", 256, 210}},
       {30, {"BF16", 1, 2}}};
   return types;
 }

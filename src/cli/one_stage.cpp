@@ -34,7 +34,8 @@ base::Node text_node(const std::string& text) { return base::Node::scalar(text, 
 
 base::Node number_node(int64_t number) { return base::Node::scalar(std::to_string(number), command_line()); }
 
-void run_one_stage(const base::Node& recipe_tree, const std::string& command, const fs::path& folder, const std::string& device) {
+void run_one_stage(const base::Node& recipe_tree, const std::string& command, const fs::path& folder,
+                   const std::string& device) {
   const pipeline::Recipe recipe = pipeline::read_recipe(recipe_tree, base::cat("rqat ", command));
   require_sound_structure(recipe);
   const pipeline::StageEntry& entry = recipe.stages.front();

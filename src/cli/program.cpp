@@ -102,7 +102,8 @@ int run_program(const std::vector<std::string>& given) {
 int explain_failure(const std::exception& error) {
   std::cout.flush();
   std::string message = error.what();
-  if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error)) message = torch_error->what_without_backtrace();
+  if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error))
+    message = torch_error->what_without_backtrace();
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
     message = "out of memory; smaller max_tokens_per_micro_batch, batch_size or max_slots need less";
   }

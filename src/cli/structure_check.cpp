@@ -24,7 +24,8 @@ using base::cat;
 using pipeline::Recipe;
 using pipeline::StageEntry;
 
-/// Where a model of the recipe comes from: its `models:` entry, and the policy of the quantize stage on the way, if any.
+/// Where a model of the recipe comes from: its `models:` entry, and the policy of the quantize stage on the way, if
+/// any.
 struct Origin {
   std::string source, policy;
 };
@@ -56,7 +57,8 @@ std::unique_ptr<model::CausalLM> build_on_meta(const fs::path& path, const quant
   if (policy != nullptr) {
     factory = std::make_unique<quant::QuantLayerFactory>(*policy, estimator);
   } else if (fs::exists(formats)) {
-    factory = std::make_unique<quant::QuantLayerFactory>(quant::read_formats(base::read_file(formats), formats.string()), estimator);
+    factory = std::make_unique<quant::QuantLayerFactory>(
+        quant::read_formats(base::read_file(formats), formats.string()), estimator);
   }
   return std::make_unique<model::CausalLM>(config_of(path), *factory, at::kBFloat16, at::kMeta);
 }
@@ -64,7 +66,9 @@ std::unique_ptr<model::CausalLM> build_on_meta(const fs::path& path, const quant
 /// The exporters an export stage names.
 struct ExportFormats : base::Config {
   std::vector<base::Component> formats;
-  void fields(base::FieldVisitor& v) override { v.components("formats", formats, exporting::exporters(), "file formats"); }
+  void fields(base::FieldVisitor& v) override {
+    v.components("formats", formats, exporting::exporters(), "file formats");
+  }
 };
 
 std::vector<base::Component> formats_of(const StageEntry& entry) {
@@ -96,12 +100,14 @@ class Checker {
  private:
   void look_at_source(const std::string& id, const pipeline::ModelSource& source) {
     if (!fs::exists(source.path)) {
-      report_.notes.push_back(cat("models.", id, ": '", source.path, "' does not exist (yet); its structure was not checked"));
+      report_.notes.push_back(
+          cat("models.", id, ": '", source.path, "' does not exist (yet); its structure was not checked"));
       return;
     }
     const auto model = build_on_meta(source.path, nullptr);
-    report_.notes.push_back(cat("models.", id, ": ", model->config().model_type, ", ", model->num_blocks(), " blocks of width ",
-                                model->config().hidden_size, ", ", model->linears().size(), " linears"));
+    report_.notes.push_back(cat("models.", id, ": ", model->config().model_type, ", ", model->num_blocks(),
+                                " blocks of width ", model->config().hidden_size, ", ", model->linears().size(),
+                                " linears"));
   }
 
   bool exists(const Origin& origin) const { return fs::exists(recipe_.models.at(origin.source).path); }
@@ -116,7 +122,8 @@ class Checker {
     const auto model = build_on_meta(recipe_.models.at(origin.source).path, nullptr);
     std::vector<nn::LinearSpec> specs;
     for (nn::LinearBase* linear : model->linears()) specs.push_back(linear->spec());
-    for (const std::string& text : recipe_.quant.at(origin.policy).faults(specs)) fault(entry, cat("quant.", origin.policy, ": ", text));
+    for (const std::string& text : recipe_.quant.at(origin.policy).faults(specs))
+      fault(entry, cat("quant.", origin.policy, ": ", text));
   }
 
   void check_export(const StageEntry& entry) {

@@ -9,12 +9,13 @@
 namespace rqat::cli {
 
 struct StructureReport {
-  std::vector<std::string> faults;  ///< policy patterns that match nothing, fused sets that differ, formats an export cannot hold
-  std::vector<std::string> notes;   ///< what was built, or why a model could not be looked at
+  std::vector<std::string>
+      faults;  ///< policy patterns that match nothing, fused sets that differ, formats an export cannot hold
+  std::vector<std::string> notes;  ///< what was built, or why a model could not be looked at
 };
 
-/// Builds each `models:` entry that exists, checks the policies of the quantize stages below it and the formats of the export
-/// stages. Throws IoError on a corrupt or unsupported config.json.
+/// Builds each `models:` entry that exists, checks the policies of the quantize stages below it and the formats of the
+/// export stages. Throws IoError on a corrupt or unsupported config.json.
 StructureReport check_structure(const pipeline::Recipe& recipe);
 
 /// Throws ConfigError with the faults of check_structure, if any.

@@ -40,21 +40,26 @@ int usable_cores() {
 
 void require_free(const fs::path& folder, bool overwrite) {
   if (!fs::exists(folder)) return;
-  if (!fs::is_directory(folder)) throw base::UsageError(cat("'", folder.string(), "' is a file; name a folder to write"));
+  if (!fs::is_directory(folder))
+    throw base::UsageError(cat("'", folder.string(), "' is a file; name a folder to write"));
   if (fs::is_empty(folder)) return;
   if (!overwrite) {
-    throw base::UsageError(cat("'", folder.string(), "' is not empty; name another folder, or replace it with --overwrite"));
+    throw base::UsageError(
+        cat("'", folder.string(), "' is not empty; name another folder, or replace it with --overwrite"));
   }
   if (!fs::exists(folder / "config.json") && !fs::exists(folder / "stage.json")) {
     throw base::UsageError(cat("'", folder.string(), "' holds files that are not a model; it is not overwritten"));
   }
 }
 
-double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 ScratchFolder::ScratchFolder() {
   path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_scratch");
-  for (int i = 1; !fs::create_directories(path_); ++i) path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_", i);
+  for (int i = 1; !fs::create_directories(path_); ++i)
+    path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_", i);
 }
 
 ScratchFolder::~ScratchFolder() {

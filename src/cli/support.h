@@ -15,8 +15,8 @@ std::string version_text();
 /// CPU cores this process may use: its affinity mask, and the quota of its control group.
 int usable_cores();
 
-/// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it is a folder that rqat writes
-/// (it has a config.json or a stage.json).
+/// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it is a folder that rqat
+/// writes (it has a config.json or a stage.json).
 void require_free(const std::filesystem::path& folder, bool overwrite);
 
 /// Seconds of a steady clock.
@@ -35,7 +35,8 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-/// `model` itself, or for a GGUF file the folder below `scratch` into which it is imported. Throws IoError when it is not there.
+/// `model` itself, or for a GGUF file the folder below `scratch` into which it is imported. Throws IoError when it is
+/// not there.
 std::filesystem::path as_model_folder(const std::filesystem::path& model, const ScratchFolder& scratch);
 
 /// Rows of cells as aligned text; the first row is the heading. Columns named in `right` (from 0) are aligned right.

@@ -23,7 +23,8 @@ constexpr int64_t kEndOfText = 256, kTurnStart = 257, kTurnEnd = 258;
 constexpr int64_t kVocabSize = 259;
 
 constexpr const char* kChatTemplate =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
+    "'\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 std::string utf8(int code) {
@@ -43,18 +44,20 @@ json byte_vocabulary() {
 }
 
 json added_token(const char* text, int64_t id) {
-  return {{"id", id},          {"content", text},     {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 json tokenizer_json() {
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
-          {"added_tokens", {added_token("<|endoftext|>", kEndOfText), added_token("<|im_start|>", kTurnStart),
-                            added_token("<|im_end|>", kTurnEnd)}},
+          {"added_tokens",
+           {added_token("<|endoftext|>", kEndOfText), added_token("<|im_start|>", kTurnStart),
+            added_token("<|im_end|>", kTurnEnd)}},
           {"normalizer", nullptr},
-          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+          {"pre_tokenizer",
+           {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
           {"post_processor", nullptr},
           {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
           {"model", {{"type", "BPE"}, {"vocab", byte_vocabulary()}, {"merges", json::array()}}}};
@@ -103,7 +106,8 @@ io::TensorMap random_weights(const TinyModelConfig& config, const std::filesyste
   for (const nn::Parameter* parameter : structure.parameters()) {
     if (parameter->role == nn::Role::kWeight || parameter->role == nn::Role::kBias) continue;  // the linears' own
     const std::vector<int64_t> shape = shape_of(parameter->name, structure.config());
-    weights[parameter->name] = shape.size() == 1 ? at::ones(shape, dtype) : (at::randn(shape, generator) * 0.02).to(dtype);
+    weights[parameter->name] =
+        shape.size() == 1 ? at::ones(shape, dtype) : (at::randn(shape, generator) * 0.02).to(dtype);
   }
   return weights;
 }

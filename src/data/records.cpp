@@ -45,8 +45,9 @@ void read_messages(const nlohmann::json& messages, Record& record, const std::st
     }
   }
   if (roles != "user, assistant" && roles != "system, user, assistant") {
-    throw base::DataError(cat(where, ": `messages` must be one user turn and one assistant turn, a system turn before them or not; found ",
-                              roles.empty() ? "none" : roles));
+    throw base::DataError(cat(
+        where, ": `messages` must be one user turn and one assistant turn, a system turn before them or not; found ",
+        roles.empty() ? "none" : roles));
   }
 }
 
@@ -63,8 +64,7 @@ Record read_record(const std::string& line, const std::string& where) {
     record.prompt = text_field(json, "question", where);
     record.response = text_field(json, "answer", where);
   } else {
-    throw base::DataError(
-        cat(where, ": a record needs `messages`, `prompt` + `completion`, or `question` + `answer`"));
+    throw base::DataError(cat(where, ": a record needs `messages`, `prompt` + `completion`, or `question` + `answer`"));
   }
   if (base::trim(record.prompt).empty() || base::trim(record.response).empty()) {
     throw base::DataError(cat(where, ": the ", base::trim(record.prompt).empty() ? "question" : "answer", " is empty"));
@@ -76,7 +76,8 @@ Record read_record(const std::string& line, const std::string& where) {
 
 std::vector<Record> file_records(const DataConfig& config) {
   std::ifstream in(config.file);
-  if (!in || std::filesystem::is_directory(config.file)) throw base::IoError(cat(config.file, ": cannot be opened; check `file` of the data entry"));
+  if (!in || std::filesystem::is_directory(config.file))
+    throw base::IoError(cat(config.file, ": cannot be opened; check `file` of the data entry"));
   std::vector<Record> records;
   std::string line;
   for (int64_t number = 1; std::getline(in, line) && static_cast<int64_t>(records.size()) < config.num_examples;
@@ -92,7 +93,8 @@ std::vector<Record> file_records(const DataConfig& config) {
 std::vector<Record> load_records(const DataConfig& config, int64_t seed) {
   std::vector<Record> records = config.file.empty() ? generated_records(config, seed) : file_records(config);
   if (records.empty()) {
-    throw base::DataError(cat(config.file.empty() ? "the generators" : config.file, " gave no record: the data set is empty"));
+    throw base::DataError(
+        cat(config.file.empty() ? "the generators" : config.file, " gave no record: the data set is empty"));
   }
   return records;
 }

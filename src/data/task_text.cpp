@@ -24,8 +24,8 @@ struct Pool {
 };
 
 constexpr Name kNames[] = {
-    {"Tom", false},  {"Anna", true},  {"Ben", false},  {"Lucy", true}, {"Sam", false}, {"Mia", true},
-    {"Jack", false}, {"Emma", true},  {"Max", false},  {"Sara", true}, {"Leo", false}, {"Nina", true},
+    {"Tom", false},  {"Anna", true},  {"Ben", false},  {"Lucy", true}, {"Sam", false},  {"Mia", true},
+    {"Jack", false}, {"Emma", true},  {"Max", false},  {"Sara", true}, {"Leo", false},  {"Nina", true},
     {"Paul", false}, {"Kate", true},  {"Adam", false}, {"Rosa", true}, {"Omar", false}, {"Lily", true},
     {"Mark", false}, {"Julia", true}, {"Eric", false}, {"Ella", true}, {"John", false}, {"Maria", true},
 };
@@ -35,10 +35,10 @@ constexpr Name kNewNames[] = {
 };
 
 constexpr Noun kItems[] = {
-    {"apples", "apple"}, {"marbles", "marble"}, {"books", "book"},   {"pencils", "pencil"}, {"stickers", "sticker"},
-    {"coins", "coin"},   {"shells", "shell"},   {"cards", "card"},   {"stamps", "stamp"},   {"beads", "bead"},
-    {"buttons", "button"}, {"balls", "ball"},   {"cookies", "cookie"}, {"pears", "pear"},   {"toys", "toy"},
-    {"pens", "pen"},     {"eggs", "egg"},       {"nuts", "nut"},
+    {"apples", "apple"},   {"marbles", "marble"}, {"books", "book"},     {"pencils", "pencil"}, {"stickers", "sticker"},
+    {"coins", "coin"},     {"shells", "shell"},   {"cards", "card"},     {"stamps", "stamp"},   {"beads", "bead"},
+    {"buttons", "button"}, {"balls", "ball"},     {"cookies", "cookie"}, {"pears", "pear"},     {"toys", "toy"},
+    {"pens", "pen"},       {"eggs", "egg"},       {"nuts", "nut"},
 };
 constexpr Noun kNewItems[] = {
     {"lemons", "lemon"},   {"badges", "badge"},   {"ribbons", "ribbon"}, {"candles", "candle"},
@@ -55,7 +55,7 @@ constexpr std::string_view kEvents[] = {"concert", "meeting", "lunch", "lesson",
                                         "party",   "parade",  "race",  "picnic", "tour", "test"};
 constexpr std::string_view kNewEvents[] = {"workshop", "festival", "rehearsal", "speech", "dinner", "walk"};
 
-constexpr std::string_view kPlaces[] = {"bridge", "tower",   "library", "museum", "school", "church",
+constexpr std::string_view kPlaces[] = {"bridge",  "tower",   "library", "museum", "school", "church",
                                         "station", "theater", "park",    "zoo",    "bank",   "mill"};
 constexpr std::string_view kNewPlaces[] = {"hospital", "castle", "market", "stadium", "harbor", "palace"};
 

@@ -20,7 +20,7 @@
 namespace rqat::data {
 
 struct Wording {
-  int kind;                  ///< the family's own enumeration
+  int kind;  ///< the family's own enumeration
   std::string_view text;
   std::string_view unit = "{items}";  ///< what the result counts, for solutions that name it
 };

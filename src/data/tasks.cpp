@@ -41,9 +41,12 @@ Problem draw_new(const TaskFamily& family, Split split, base::Rng rng, std::unor
 
 std::string_view split_name(Split split) {
   switch (split) {
-    case Split::kTrain: return "train";
-    case Split::kTest: return "test";
-    case Split::kTestInDistribution: return "test_in_distribution";
+    case Split::kTrain:
+      return "train";
+    case Split::kTest:
+      return "test";
+    case Split::kTestInDistribution:
+      return "test_in_distribution";
   }
   return "";
 }
@@ -52,8 +55,7 @@ Split split_from_name(std::string_view name) {
   for (const Split split : kSplits) {
     if (name == split_name(split)) return split;
   }
-  throw base::ConfigError(
-      base::cat("unknown split '", name, "' (one of train, test, test_in_distribution)"));
+  throw base::ConfigError(base::cat("unknown split '", name, "' (one of train, test, test_in_distribution)"));
 }
 
 bool TaskFamily::check(const Problem& problem, std::string_view response) const {

@@ -13,14 +13,15 @@
 
 namespace rqat::generate {
 
-Completion generate_stream(model::CausalLM& model, const std::vector<int64_t>& stop_ids, const std::vector<int64_t>& prompt,
-                           const SamplingConfig& sampling, uint64_t seed, int64_t max_length,
-                           const std::function<void(int64_t id)>& on_token) {
+Completion generate_stream(model::CausalLM& model, const std::vector<int64_t>& stop_ids,
+                           const std::vector<int64_t>& prompt, const SamplingConfig& sampling, uint64_t seed,
+                           int64_t max_length, const std::function<void(int64_t id)>& on_token) {
   const at::NoGradGuard no_grad;
   const auto length = static_cast<int64_t>(prompt.size());
   if (length + sampling.max_new_tokens > max_length) {
-    throw base::DataError(base::cat("generate: the prompt has ", length, " tokens; with max_new_tokens ", sampling.max_new_tokens,
-                                    " that is more than the limit of ", max_length, "; shorten the prompt or lower max_new_tokens"));
+    throw base::DataError(base::cat("generate: the prompt has ", length, " tokens; with max_new_tokens ",
+                                    sampling.max_new_tokens, " that is more than the limit of ", max_length,
+                                    "; shorten the prompt or lower max_new_tokens"));
   }
   const std::unique_ptr<nn::KvCache> cache = model.make_cache(1, length + sampling.max_new_tokens);
   base::Rng rng(seed, "samples of request 0", 0);
@@ -30,14 +31,16 @@ Completion generate_stream(model::CausalLM& model, const std::vector<int64_t>& s
     const at::Tensor hidden = model.hidden(batch.to(model.device()), *cache, {0});
     const Draw draw = draw_tokens(model.logits(hidden.slice(0, hidden.size(0) - 1)), {0}, {rng.uniform()}, sampling)[0];
     if (draw.id < 0) {
-      throw base::DataError(base::cat("generate: the logits of token ", completion.ids.size() + 1,
-                                      " are not finite; the model's weights or scales are broken, check them with `rqat inspect`"));
+      throw base::DataError(
+          base::cat("generate: the logits of token ", completion.ids.size() + 1,
+                    " are not finite; the model's weights or scales are broken, check them with `rqat inspect`"));
     }
     completion.ids.push_back(draw.id);
     completion.log_probs.push_back(draw.log_prob);
     on_token(draw.id);
     completion.finished = std::find(stop_ids.begin(), stop_ids.end(), draw.id) != stop_ids.end();
-    if (completion.finished || static_cast<int64_t>(completion.ids.size()) >= sampling.max_new_tokens) return completion;
+    if (completion.finished || static_cast<int64_t>(completion.ids.size()) >= sampling.max_new_tokens)
+      return completion;
     batch = nn::make_token_batch({{draw.id}});
     batch.positions.fill_(cache->length(0));
   }

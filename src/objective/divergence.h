@@ -8,7 +8,8 @@ namespace rqat::objective {
 struct DistillationConfig : base::Config {
   double temperature = 1.0;
   void fields(base::FieldVisitor& v) override {
-    v.field("temperature", temperature, "softens both distributions; the loss is multiplied by its square", base::positive());
+    v.field("temperature", temperature, "softens both distributions; the loss is multiplied by its square",
+            base::positive());
   }
 };
 

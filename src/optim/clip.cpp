@@ -15,7 +15,8 @@ ClipResult clip_by_norm(const std::vector<Slot>& slots, double max_norm) {
     if (!slot.grad->defined()) continue;
     const double squares = ops::sum_of_squares(*slot.grad);
     if (!std::isfinite(squares)) {
-      throw base::DataError(base::cat("the gradient of ", slot.name, " is not finite; lower the learning rate, or look at the data of this step"));
+      throw base::DataError(base::cat("the gradient of ", slot.name,
+                                      " is not finite; lower the learning rate, or look at the data of this step"));
     }
     sum += squares;
   }

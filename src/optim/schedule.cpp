@@ -18,7 +18,8 @@ double ScheduleConfig::factor(int64_t step, int64_t total) const {
       warmup_steps > 0 ? warmup_steps : static_cast<int64_t>(std::llround(warmup_ratio * static_cast<double>(total)));
   if (step < warmup) return static_cast<double>(step + 1) / static_cast<double>(warmup + 1);
   if (kind == "constant") return 1.0;
-  const double progress = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(1, total - warmup)));
+  const double progress =
+      std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(1, total - warmup)));
   const double course = kind == "linear" ? 1.0 - progress : 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
   return min_ratio + (1.0 - min_ratio) * course;
 }

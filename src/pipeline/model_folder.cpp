@@ -75,7 +75,8 @@ at::Device pick_device(const std::string& name) {
   const bool has_cuda = at::hasCUDA();
   if (name == "auto") return has_cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name != "cuda") throw base::ConfigError(cat("unknown device '", name, "' (auto, cpu, cuda)"));
-  if (!has_cuda) throw base::ConfigError("device: cuda was asked for, but no CUDA GPU is visible; `rqat env` tells more");
+  if (!has_cuda)
+    throw base::ConfigError("device: cuda was asked for, but no CUDA GPU is visible; `rqat env` tells more");
   return at::Device(at::kCUDA, 0);
 }
 

@@ -50,12 +50,13 @@ void read_stage(const Node& item, size_t index, Recipe& recipe, std::set<std::st
   entry.id = scalar_field(item, "id");
   entry.type = scalar_field(item, "type");
   if (!item.is_map() || entry.id.empty() || entry.type.empty()) {
-    faults.add(item.where(), cat("stages[", index, "]: `id` and `type` are required (type: ",
-                                 base::join(stages().names(), " | "), ")"));
+    faults.add(item.where(), cat("stages[", index,
+                                 "]: `id` and `type` are required (type: ", base::join(stages().names(), " | "), ")"));
     return;
   }
   if (!is_good_id(entry.id)) {
-    faults.add(item.where(), cat("stages[", index, "].id: '", entry.id, "' may hold letters, digits, '_' and '-' only: it names a folder"));
+    faults.add(item.where(), cat("stages[", index, "].id: '", entry.id,
+                                 "' may hold letters, digits, '_' and '-' only: it names a folder"));
   }
   if (recipe.find_stage(entry.id) != nullptr || recipe.models.count(entry.id) > 0) {
     faults.add(item.where(), cat("stages.", entry.id, ": the id is used twice"));
@@ -89,8 +90,8 @@ void unknown_reference(const StageEntry& entry, const char* kind, const std::str
                        const std::vector<std::string>& known, Faults& faults) {
   const std::string near = base::nearest(name, known);
   faults.add(entry.where, cat("stages.", entry.id, ": unknown ", kind, " '", name, "'",
-                              near.empty() ? "" : cat("; did you mean '", near, "'?"), " (known: ",
-                              known.empty() ? "none" : base::join(known, ", "), ")"));
+                              near.empty() ? "" : cat("; did you mean '", near, "'?"),
+                              " (known: ", known.empty() ? "none" : base::join(known, ", "), ")"));
 }
 
 void check_references(const Recipe& recipe, Faults& faults) {
@@ -116,7 +117,8 @@ void check_references(const Recipe& recipe, Faults& faults) {
 void check_ids(const Recipe& recipe, Faults& faults) {
   for (const auto& [id, source] : recipe.models) {
     if (!is_good_id(id)) {
-      faults.add(source.where, cat("models.", id, ": an id may hold letters, digits, '_' and '-' only: it names a folder"));
+      faults.add(source.where,
+                 cat("models.", id, ": an id may hold letters, digits, '_' and '-' only: it names a folder"));
     }
   }
 }
@@ -151,15 +153,16 @@ void sort_stages(Recipe& recipe, Faults& faults) {
 }
 
 void read_header(const Node& root, Recipe& recipe, Faults& faults) {
-  static const std::vector<std::string> keys{"name", "seed", "output_dir", "device", "include", "models", "quant", "data", "stages"};
+  static const std::vector<std::string> keys{"name",   "seed",  "output_dir", "device", "include",
+                                             "models", "quant", "data",       "stages"};
   Node header = root;
   for (const Node::Entry& entry : root.entries()) {
     if (std::find(keys.begin(), keys.begin() + 4, entry.key) != keys.begin() + 4) continue;
     header.erase(entry.key);
     if (std::find(keys.begin(), keys.end(), entry.key) != keys.end()) continue;
     const std::string near = base::nearest(entry.key, keys);
-    faults.add(entry.where, cat(entry.key, ": unknown key", near.empty() ? "" : cat("; did you mean '", near, "'?"), " (allowed: ",
-                                base::join(keys, ", "), ")"));
+    faults.add(entry.where, cat(entry.key, ": unknown key", near.empty() ? "" : cat("; did you mean '", near, "'?"),
+                                " (allowed: ", base::join(keys, ", "), ")"));
   }
   base::read_config(recipe, header, "", faults);
 }
@@ -169,7 +172,8 @@ void read_header(const Node& root, Recipe& recipe, Faults& faults) {
 void ModelSource::fields(base::FieldVisitor& v) {
   v.field("path", path, "folder in HF layout, stage folder of a run, or GGUF file");
   v.required("path");
-  v.choice("dtype", dtype, {"auto", "bfloat16", "float32"}, "compute dtype of the stages that start here; auto = the folder's");
+  v.choice("dtype", dtype, {"auto", "bfloat16", "float32"},
+           "compute dtype of the stages that start here; auto = the folder's");
 }
 
 void Recipe::fields(base::FieldVisitor& v) {
@@ -203,13 +207,15 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
   if (stage_list == nullptr || !stage_list->is_list() || stage_list->items().empty()) {
     faults.add(recipe.resolved.where(), "stages: a list of at least one stage is required");
   } else {
-    for (size_t i = 0; i < stage_list->items().size(); ++i) read_stage(stage_list->items()[i], i, recipe, sound, faults);
+    for (size_t i = 0; i < stage_list->items().size(); ++i)
+      read_stage(stage_list->items()[i], i, recipe, sound, faults);
   }
   check_references(recipe, faults);
   check_ids(recipe, faults);
   for (const StageEntry& entry : recipe.stages) {
     if (sound.count(entry.id) == 0) continue;
-    for (const std::string& text : entry.stage->check(recipe)) faults.add(entry.where, cat("stages.", entry.id, ": ", text));
+    for (const std::string& text : entry.stage->check(recipe))
+      faults.add(entry.where, cat("stages.", entry.id, ": ", text));
   }
   if (faults.empty()) sort_stages(recipe, faults);
   faults.raise(cat(title, " cannot be run"));

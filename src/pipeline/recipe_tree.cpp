@@ -24,13 +24,15 @@ fs::path find_include(const std::string& name, const fs::path& recipe, const bas
     if (!folder.has_relative_path()) break;
     folder = folder.parent_path();
   }
-  throw base::ConfigError(cat(where.text(), ": include '", name, "' not found beside the recipe, nor in the folders above it (",
-                              base::join(tried, ", "), ") or their configs/"));
+  throw base::ConfigError(cat(where.text(), ": include '", name,
+                              "' not found beside the recipe, nor in the folders above it (", base::join(tried, ", "),
+                              ") or their configs/"));
 }
 
 Node read_with_includes(const fs::path& file, const base::Location& where, std::set<std::string>& open) {
   const std::string key = fs::weakly_canonical(file).string();
-  if (!open.insert(key).second) throw base::ConfigError(cat(where.text(), ": include '", file.string(), "' leads back to itself"));
+  if (!open.insert(key).second)
+    throw base::ConfigError(cat(where.text(), ": include '", file.string(), "' leads back to itself"));
   Node own = Node::read(file);
   if (!own.is_map()) throw base::ConfigError(cat(file.string(), ": must be a map of keys, found ", own.describe()));
   Node merged = Node::map(own.where());
@@ -75,8 +77,8 @@ std::string substitute(const std::string& text, const Node& root, const base::Lo
   if (found == nullptr || !found->is_scalar()) {
     throw base::ConfigError(cat(where.text(), ": ${", path, "} names no single value of this recipe"));
   }
-  return substitute(text.substr(0, begin) + substitute(found->value(), root, where, depth + 1) + text.substr(end + 1), root,
-                    where, depth + 1);
+  return substitute(text.substr(0, begin) + substitute(found->value(), root, where, depth + 1) + text.substr(end + 1),
+                    root, where, depth + 1);
 }
 
 void substitute_all(Node& node, const Node& root, base::Faults& faults) {
@@ -94,7 +96,8 @@ void substitute_all(Node& node, const Node& root, base::Faults& faults) {
 }  // namespace
 
 Node resolve_recipe_tree(const fs::path& file, const std::vector<std::string>& overrides) {
-  if (!fs::exists(file)) throw base::ConfigError(cat(file.string(), ": no such recipe; `rqat list recipes` shows those here"));
+  if (!fs::exists(file))
+    throw base::ConfigError(cat(file.string(), ": no such recipe; `rqat list recipes` shows those here"));
   std::set<std::string> open;
   Node root = read_with_includes(file, {}, open);
   if (root.find("name") == nullptr) root.set("name", Node::scalar(file.stem().string()));

@@ -36,8 +36,10 @@ class Runner {
   void run() {
     fs::create_directories(root_);
     base::add_log_file(root_ / "log.txt");
-    base::write_file(root_ / "recipe.yaml", "# Resolved recipe: rqat train --config recipe.yaml repeats this run.\n" + recipe_.resolved.dump());
-    base::log_info(cat("run '", recipe_.name, "' -> ", root_.string(), " (", recipe_.stages.size(), " stages, ", device_.str(), ")"));
+    base::write_file(root_ / "recipe.yaml", "# Resolved recipe: rqat train --config recipe.yaml repeats this run.\n" +
+                                                recipe_.resolved.dump());
+    base::log_info(cat("run '", recipe_.name, "' -> ", root_.string(), " (", recipe_.stages.size(), " stages, ",
+                       device_.str(), ")"));
     started_ = now_seconds();
     write_run_file(false);
     for (const auto& [id, source] : recipe_.models) prepare_source(id, source);
@@ -52,7 +54,8 @@ class Runner {
     }
     write_run_file(true);
     write_report(root_);
-    base::log_info(cat("done in ", base::format_duration(now_seconds() - started_), "; report: ", (root_ / "report.html").string()));
+    base::log_info(cat("done in ", base::format_duration(now_seconds() - started_),
+                       "; report: ", (root_ / "report.html").string()));
   }
 
  private:
@@ -69,8 +72,8 @@ class Runner {
     save_model_folder(*loaded.model, source, folder);
   }
 
-  /// A GGUF source, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used where
-  /// they are.
+  /// A GGUF source, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used
+  /// where they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
     const fs::path path = source.path;
     if (!fs::exists(path)) {
@@ -96,9 +99,15 @@ class Runner {
         base::log_info(cat(id, ": ", path.string(), " as ", dtype));
         convert_folder(path, folder, dtype);
       }
-      io::write_json(stamp, {{"id", id}, {"type", "import"}, {"makes", "model"}, {"finished", true}, {"fingerprint", hash},
-                             {"settings", cat("path: ", path.string())}, {"seconds", now_seconds() - start},
-                             {"inputs", json::object()}, {"summary", json::object()}});
+      io::write_json(stamp, {{"id", id},
+                             {"type", "import"},
+                             {"makes", "model"},
+                             {"finished", true},
+                             {"fingerprint", hash},
+                             {"settings", cat("path: ", path.string())},
+                             {"seconds", now_seconds() - start},
+                             {"inputs", json::object()},
+                             {"summary", json::object()}});
     }
     sources_[id] = folder;
     fingerprints_[id] = hash;
@@ -119,7 +128,8 @@ class Runner {
   }
 
   std::string settings_hash(const StageEntry& entry) const {
-    return base::hex64(base::stable_hash(cat(settings_text(entry), "\nseed ", recipe_.seed, "\nformat ", kStageFormat)));
+    return base::hex64(
+        base::stable_hash(cat(settings_text(entry), "\nseed ", recipe_.seed, "\nformat ", kStageFormat)));
   }
 
   std::string stage_fingerprint(const StageEntry& entry) const {
@@ -153,7 +163,8 @@ class Runner {
       if (sources_.count(name) > 0) continue;
       const fs::path stamp = root_ / name / "stage.json";
       if (!fs::exists(stamp)) {
-        throw base::ConfigError(cat("stage ", entry.id, " reads '", name, "', which has not run yet; run it first, or drop --only"));
+        throw base::ConfigError(
+            cat("stage ", entry.id, " reads '", name, "', which has not run yet; run it first, or drop --only"));
       }
       sources_[name] = root_ / name;
       fingerprints_[name] = io::read_json(stamp).value("fingerprint", "");
@@ -187,10 +198,16 @@ class Runner {
   void write_stage_file(const StageEntry& entry, const std::string& fingerprint, const json& summary, double seconds) {
     json inputs = json::object();
     for (const std::string& name : entry.stage->uses().models) inputs[name] = fingerprints_.at(name);
-    io::write_json(root_ / entry.id / "stage.json",
-                   {{"id", entry.id}, {"type", entry.type}, {"makes", entry.stage->makes()}, {"finished", true},
-                    {"fingerprint", fingerprint}, {"inputs", inputs}, {"settings", settings_text(entry)},
-                    {"seconds", seconds}, {"summary", summary}, {"version", kVersion}});
+    io::write_json(root_ / entry.id / "stage.json", {{"id", entry.id},
+                                                     {"type", entry.type},
+                                                     {"makes", entry.stage->makes()},
+                                                     {"finished", true},
+                                                     {"fingerprint", fingerprint},
+                                                     {"inputs", inputs},
+                                                     {"settings", settings_text(entry)},
+                                                     {"seconds", seconds},
+                                                     {"summary", summary},
+                                                     {"version", kVersion}});
   }
 
   /// Rows measured before are kept from run to run, but not when all is to be done again.
@@ -217,8 +234,13 @@ class Runner {
     json ids = json::array();
     for (const auto& [id, path] : recipe_.models) ids.push_back(id);
     for (const StageEntry& entry : recipe_.stages) ids.push_back(entry.id);
-    io::write_json(root_ / "run.json", {{"name", recipe_.name}, {"version", kVersion}, {"stages", ids}, {"finished", finished},
-                                        {"started", started_}, {"seconds", now_seconds() - started_}, {"device", device_.str()},
+    io::write_json(root_ / "run.json", {{"name", recipe_.name},
+                                        {"version", kVersion},
+                                        {"stages", ids},
+                                        {"finished", finished},
+                                        {"started", started_},
+                                        {"seconds", now_seconds() - started_},
+                                        {"device", device_.str()},
                                         {"seed", recipe_.seed}});
   }
 

@@ -28,7 +28,9 @@ void LoopMonitor::on_metrics(int64_t step, const train::Metrics& metrics) {
   writer_.line(line.dump());
   std::string status;
   for (const auto& [key, digits] : {std::pair<const char*, int>{"loss", 4}, {"reward", 3}, {"tokens_per_second", 0}}) {
-    if (row.count(key)) status += cat(key == std::string("tokens_per_second") ? "tok/s" : key, " ", base::format_fixed(row[key], digits), "  ");
+    if (row.count(key))
+      status +=
+          cat(key == std::string("tokens_per_second") ? "tok/s" : key, " ", base::format_fixed(row[key], digits), "  ");
   }
   progress_.update(step + 1, cat(status, base::format_bytes(base::resident_bytes())));
   rows_.push_back(std::move(row));
@@ -51,7 +53,8 @@ void LoopMonitor::finish() {
 
 double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluation& evaluation) {
   std::vector<data::Record> records = records_of(run, evaluation.data);
-  if (static_cast<int64_t>(records.size()) > evaluation.num_problems) records.resize(static_cast<size_t>(evaluation.num_problems));
+  if (static_cast<int64_t>(records.size()) > evaluation.num_problems)
+    records.resize(static_cast<size_t>(evaluation.num_problems));
   generate::SamplingConfig sampling;
   sampling.max_new_tokens = evaluation.max_new_tokens;
   loaded.model->set_execution(nn::Execution::kPacked);

@@ -17,7 +17,7 @@ namespace rqat::pipeline {
 
 /// A small evaluation inside a training loop: greedy accuracy on some problems every `eval_steps` steps.
 struct PeriodicEvaluation : base::Config {
-  std::string data;          ///< name of a `data:` entry; "" = none
+  std::string data;  ///< name of a `data:` entry; "" = none
   int64_t num_problems = 60;
   int64_t max_new_tokens = 128;
   void fields(base::FieldVisitor& v) override;
@@ -45,7 +45,8 @@ class LoopMonitor {
 /// Accuracy on the first problems of an evaluation's data; the model's execution mode is restored.
 double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluation& evaluation);
 
-/// Records of a `data:` entry. The stream is the recipe's seed, so that two stages that name one entry see one data set.
+/// Records of a `data:` entry. The stream is the recipe's seed, so that two stages that name one entry see one data
+/// set.
 std::vector<data::Record> records_of(const StageRun& run, const std::string& name);
 
 /// Seed of a purpose inside a stage.

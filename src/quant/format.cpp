@@ -11,7 +11,8 @@ void QuantFormat::fields(base::FieldVisitor& v) {
   v.field("num_bits", num_bits, "bits of a code: 2, 3, 4 or 8", base::Range{2, 8});
   v.field("symmetric", symmetric, "fixes the zero point at the middle code");
   v.field("group_size", group_size, "inputs that share a scale; -1 = the whole row", base::Range{-1, 1 << 20});
-  v.choice("scale_dtype", scale_dtype, {"float16", "bfloat16"}, "type the scales are stored in, and rounded to in training");
+  v.choice("scale_dtype", scale_dtype, {"float16", "bfloat16"},
+           "type the scales are stored in, and rounded to in training");
   v.choice("quantizer", quantizer, {"int_affine"}, "number system (`rqat list quantizers`)");
 }
 

@@ -38,8 +38,8 @@ class AddedTokenMatcher {
   int64_t longest_at(std::string_view text, size_t position) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<int64_t> token_of_node_{-1};                ///< node of the byte trie -> index into tokens_, -1 inner
-  std::unordered_map<uint64_t, uint32_t> child_;          ///< node << 8 | byte -> node
+  std::vector<int64_t> token_of_node_{-1};        ///< node of the byte trie -> index into tokens_, -1 inner
+  std::unordered_map<uint64_t, uint32_t> child_;  ///< node << 8 | byte -> node
   bool starts_[256] = {};
 };
 

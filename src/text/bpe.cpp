@@ -27,7 +27,8 @@ struct Later {
 
 }  // namespace
 
-MergeTable::MergeTable(size_t expected) : slots_(std::bit_ceil(std::max<size_t>(16, expected * 2))), mask_(slots_.size() - 1) {}
+MergeTable::MergeTable(size_t expected)
+    : slots_(std::bit_ceil(std::max<size_t>(16, expected * 2))), mask_(slots_.size() - 1) {}
 
 size_t MergeTable::slot_of(uint64_t key) const {
   uint64_t hash = key * 0x9E3779B97F4A7C15ull;
@@ -42,9 +43,12 @@ void MergeTable::set(int32_t left, int32_t right, Merge merge) {
   slots_[slot_of(key)] = {key, merge};
 }
 
-MergeTable::Merge MergeTable::find(int32_t left, int32_t right) const { return slots_[slot_of(pair_key(left, right))].merge; }
+MergeTable::Merge MergeTable::find(int32_t left, int32_t right) const {
+  return slots_[slot_of(pair_key(left, right))].merge;
+}
 
-Bpe::Bpe(std::array<int32_t, 256> byte_ids, MergeTable merges, std::unordered_map<std::string, int32_t> whole_words, Options options)
+Bpe::Bpe(std::array<int32_t, 256> byte_ids, MergeTable merges, std::unordered_map<std::string, int32_t> whole_words,
+         Options options)
     : byte_ids_(byte_ids), merges_(std::move(merges)), whole_words_(std::move(whole_words)), options_(options) {}
 
 size_t Bpe::encode_word(std::string_view word, std::vector<int32_t>& out) const {

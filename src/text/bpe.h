@@ -38,10 +38,11 @@ class Bpe {
     bool fuse_unknown = false;
     int32_t unknown_id = -1;
   };
-  Bpe(std::array<int32_t, 256> byte_ids, MergeTable merges, std::unordered_map<std::string, int32_t> whole_words, Options options);
+  Bpe(std::array<int32_t, 256> byte_ids, MergeTable merges, std::unordered_map<std::string, int32_t> whole_words,
+      Options options);
 
-  /// Appends the ids of `word` (raw bytes). Returns the number of bytes that have no token: they become the unknown token
-  /// where there is one and are dropped where there is none, as the `tokenizers` library does. O(n log n).
+  /// Appends the ids of `word` (raw bytes). Returns the number of bytes that have no token: they become the unknown
+  /// token where there is one and are dropped where there is none, as the `tokenizers` library does. O(n log n).
   size_t encode_word(std::string_view word, std::vector<int32_t>& out) const;
 
  private:

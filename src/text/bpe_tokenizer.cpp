@@ -63,8 +63,8 @@ void BpeTokenizer::add_added_token(AddedToken token) {
   if (known == ids_.end()) {
     add_entry(token.content, token.id);
   } else if (known->second != token.id) {
-    throw base::IoError(base::cat(source_, ": added token '", token.content, "' has id ", token.id, ", but its id in the vocabulary is ",
-                                  known->second));
+    throw base::IoError(base::cat(source_, ": added token '", token.content, "' has id ", token.id,
+                                  ", but its id in the vocabulary is ", known->second));
   }
   entries_[static_cast<size_t>(token.id)].special = token.special;
   if (token.normalized) {
@@ -77,7 +77,8 @@ void BpeTokenizer::add_added_token(AddedToken token) {
 
 int64_t BpeTokenizer::required_id(const std::string& token, const char* role) const {
   const auto found = ids_.find(token);
-  if (found == ids_.end()) throw base::IoError(base::cat(source_, ": ", role, " '", token, "' is not in the vocabulary"));
+  if (found == ids_.end())
+    throw base::IoError(base::cat(source_, ": ", role, " '", token, "' is not in the vocabulary"));
   return found->second;
 }
 
@@ -88,8 +89,8 @@ Bpe BpeTokenizer::make_bpe(const BpeParts& parts) const {
     const auto a = ids_.find(left), b = ids_.find(right), joined = ids_.find(left + right);
     if (a == ids_.end() || b == ids_.end() || joined == ids_.end()) {
       const std::string& missing = a == ids_.end() ? left : b == ids_.end() ? right : left + right;
-      throw base::IoError(base::cat(source_, ": merge ", rank, " ('", left, "' + '", right, "') needs the token '", missing,
-                                    "', which is not in the vocabulary"));
+      throw base::IoError(base::cat(source_, ": merge ", rank, " ('", left, "' + '", right, "') needs the token '",
+                                    missing, "', which is not in the vocabulary"));
     }
     table.set(static_cast<int32_t>(a->second), static_cast<int32_t>(b->second),
               {static_cast<int32_t>(rank), static_cast<int32_t>(joined->second)});
@@ -106,7 +107,8 @@ Bpe BpeTokenizer::make_bpe(const BpeParts& parts) const {
     }
   }
   Bpe::Options options{parts.ignore_merges, parts.fuse_unknown, -1};
-  if (!parts.unknown_token.empty()) options.unknown_id = static_cast<int32_t>(required_id(parts.unknown_token, "unk_token"));
+  if (!parts.unknown_token.empty())
+    options.unknown_id = static_cast<int32_t>(required_id(parts.unknown_token, "unk_token"));
   return Bpe(byte_ids, std::move(table), std::move(whole_words), options);
 }
 
@@ -168,14 +170,17 @@ void BpeTokenizer::encode_plain(std::string_view text, WordCache& cache, std::ve
     cache.words.emplace(word, cache.scratch);
   }
   if (missing > 0 && !warned_.exchange(true)) {
-    base::log_warning(base::cat(source_, ": the vocabulary lacks tokens for some bytes; characters with them are lost in encoding "
-                                         "(told once)"));
+    base::log_warning(
+        base::cat(source_,
+                  ": the vocabulary lacks tokens for some bytes; characters with them are lost in encoding "
+                  "(told once)"));
   }
 }
 
 const BpeTokenizer::Entry& BpeTokenizer::entry(int64_t id) const {
   if (id < 0 || id >= vocab_size() || !entries_[static_cast<size_t>(id)].exists) {
-    throw base::DataError(base::cat(source_, ": there is no token with id ", id, "; the vocabulary has the ids 0 to ", vocab_size() - 1));
+    throw base::DataError(
+        base::cat(source_, ": there is no token with id ", id, "; the vocabulary has the ids 0 to ", vocab_size() - 1));
   }
   return entries_[static_cast<size_t>(id)];
 }

@@ -20,7 +20,7 @@ namespace rqat::text {
 
 /// What a reader of some file format gathers.
 struct BpeParts {
-  std::string source;  ///< file, for messages
+  std::string source;                                       ///< file, for messages
   std::vector<std::pair<std::string, int64_t>> vocabulary;  ///< token in the byte alphabet, id
   std::vector<std::pair<std::string, std::string>> merges;  ///< by falling priority
   std::vector<AddedToken> added_tokens;

@@ -1,4 +1,5 @@
-// The alphabet of byte-level BPE: every byte has a printable character, so that vocabularies are plain text ("Ġ" is a space).
+// The alphabet of byte-level BPE: every byte has a printable character, so that vocabularies are plain text ("Ġ" is a
+// space).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,8 @@
 
 namespace rqat::text {
 
-/// Character of a byte, as UTF-8: printable Latin-1 stands for itself, the other 68 bytes are U+0100, U+0101, ... in order.
+/// Character of a byte, as UTF-8: printable Latin-1 stands for itself, the other 68 bytes are U+0100, U+0101, ... in
+/// order.
 const std::string& byte_character(uint8_t byte);
 /// "Ġhi" -> " hi"; nothing when a character is outside the alphabet.
 std::optional<std::string> alphabet_to_bytes(std::string_view text);

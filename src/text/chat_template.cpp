@@ -16,7 +16,8 @@ namespace rqat::text {
 namespace {
 
 constexpr const char* kChatMl =
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{% "
+    "endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 struct Source {
@@ -69,7 +70,8 @@ class JinjaChatTemplate : public ChatTemplate {
 };
 
 std::string config_template(const nlohmann::json& config, const std::string& where) {
-  if (!given(config, "chat_template") || !config.at("chat_template").is_array()) return optional_text(config, "chat_template", where);
+  if (!given(config, "chat_template") || !config.at("chat_template").is_array())
+    return optional_text(config, "chat_template", where);
   for (const nlohmann::json& item : config.at("chat_template")) {
     if (required_text(item, "name", where) == "default") return required_text(item, "template", where);
   }
@@ -78,7 +80,8 @@ std::string config_template(const nlohmann::json& config, const std::string& whe
 
 Source folder_source(const std::filesystem::path& folder) {
   Source source;
-  const std::filesystem::path config_path = folder / "tokenizer_config.json", file_path = folder / "chat_template.jinja";
+  const std::filesystem::path config_path = folder / "tokenizer_config.json",
+                              file_path = folder / "chat_template.jinja";
   if (std::filesystem::exists(config_path)) {
     const nlohmann::json config = io::read_json(config_path);
     source.bos_token = optional_text(config, "bos_token", config_path.string());
@@ -94,7 +97,8 @@ Source folder_source(const std::filesystem::path& folder) {
   }
   if (!source.text.empty()) return source;
   if (load_tokenizer(folder)->token_id("<|im_start|>") < 0) {
-    throw base::IoError(base::cat(folder.string(), ": no chat template: expected chat_template.jinja, or chat_template in ",
+    throw base::IoError(base::cat(folder.string(),
+                                  ": no chat template: expected chat_template.jinja, or chat_template in ",
                                   "tokenizer_config.json, or a tokenizer with the token <|im_start|>"));
   }
   source.text = kChatMl;
@@ -112,7 +116,8 @@ Source gguf_source(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::unique_ptr<ChatTemplate> load_chat_template(const std::filesystem::path& folder, const ChatTemplateOptions& options) {
+std::unique_ptr<ChatTemplate> load_chat_template(const std::filesystem::path& folder,
+                                                 const ChatTemplateOptions& options) {
   if (!std::filesystem::exists(folder)) throw base::IoError(base::cat(folder.string(), ": no such file or folder"));
   const Source source = folder.extension() == ".gguf" ? gguf_source(folder) : folder_source(folder);
   return std::make_unique<JinjaChatTemplate>(source, options);

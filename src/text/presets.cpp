@@ -45,7 +45,8 @@ std::vector<std::string> known_presets() {
 }
 
 void apply_preset(const std::string& name, BpeParts& parts) {
-  const auto* preset = std::find_if(std::begin(kPresets), std::end(kPresets), [&](const Preset& p) { return name == p.name; });
+  const auto* preset =
+      std::find_if(std::begin(kPresets), std::end(kPresets), [&](const Preset& p) { return name == p.name; });
   if (preset == std::end(kPresets)) {
     throw base::IoError(base::cat(parts.source, ": pre-tokenizer '", name, "' is not supported; known are ",
                                   base::join(known_presets(), ", ")));

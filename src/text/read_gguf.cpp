@@ -15,7 +15,8 @@ void read_merges(const io::GgufReader& file, BpeParts& parts) {
   parts.merges.reserve(merges.size());
   for (size_t i = 0; i < merges.size(); ++i) {
     const std::vector<std::string> sides = base::split(merges[i], ' ');
-    if (sides.size() != 2) throw base::IoError(base::cat(parts.source, ": tokenizer.ggml.merges[", i, "] '", merges[i], "' is not \"a b\""));
+    if (sides.size() != 2)
+      throw base::IoError(base::cat(parts.source, ": tokenizer.ggml.merges[", i, "] '", merges[i], "' is not \"a b\""));
     parts.merges.emplace_back(sides[0], sides[1]);
   }
 }
@@ -25,7 +26,8 @@ std::string token_of(const io::GgufReader& file, const char* key) {
   const int64_t id = file.integer(key);
   const std::vector<std::string>& tokens = file.texts("tokenizer.ggml.tokens");
   if (id < 0 || id >= static_cast<int64_t>(tokens.size())) {
-    throw base::IoError(base::cat(file.path().string(), ": ", key, " is ", id, ", but there are ", tokens.size(), " tokens"));
+    throw base::IoError(
+        base::cat(file.path().string(), ": ", key, " is ", id, ", but there are ", tokens.size(), " tokens"));
   }
   return tokens[static_cast<size_t>(id)];
 }
@@ -38,7 +40,8 @@ BpeParts read_gguf_vocabulary(const std::filesystem::path& path) {
   parts.source = path.string();
   const std::string& model = file.text("tokenizer.ggml.model");
   if (model != "gpt2") {
-    throw base::IoError(base::cat(parts.source, ": tokenizer.ggml.model '", model, "' is not supported; allowed is gpt2 (byte-level BPE)"));
+    throw base::IoError(base::cat(parts.source, ": tokenizer.ggml.model '", model,
+                                  "' is not supported; allowed is gpt2 (byte-level BPE)"));
   }
   apply_preset(file.text("tokenizer.ggml.pre"), parts);
   const std::vector<std::string>& tokens = file.texts("tokenizer.ggml.tokens");

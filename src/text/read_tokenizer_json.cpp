@@ -41,14 +41,16 @@ void read_normalizer(const json& root, BpeParts& parts) {
 }
 
 SplitBehavior behavior_named(const std::string& name, const std::string& where) {
-  static const std::map<std::string, SplitBehavior> kNames = {{"Removed", SplitBehavior::kRemoved},
-                                                              {"Isolated", SplitBehavior::kIsolated},
-                                                              {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
-                                                              {"MergedWithNext", SplitBehavior::kMergedWithNext},
-                                                              {"Contiguous", SplitBehavior::kContiguous}};
+  static const std::map<std::string, SplitBehavior> kNames = {
+      {"Removed", SplitBehavior::kRemoved},
+      {"Isolated", SplitBehavior::kIsolated},
+      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
+      {"MergedWithNext", SplitBehavior::kMergedWithNext},
+      {"Contiguous", SplitBehavior::kContiguous}};
   const auto found = kNames.find(name);
   if (found == kNames.end()) {
-    refuse(where, base::cat("behavior '", name, "'"), "allowed are Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+    refuse(where, base::cat("behavior '", name, "'"),
+           "allowed are Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
   }
   return found->second;
 }
@@ -68,11 +70,13 @@ void read_split(const json& step, const std::string& where, PreTokenizer& out) {
 void read_pre_tokenizer(const json& root, BpeParts& parts) {
   const std::string where = base::cat(parts.source, ": pre_tokenizer");
   bool byte_level = false;
-  for (const json& step : flatten(given(root, "pre_tokenizer") ? root.at("pre_tokenizer") : json(), "pretokenizers", where)) {
+  for (const json& step :
+       flatten(given(root, "pre_tokenizer") ? root.at("pre_tokenizer") : json(), "pretokenizers", where)) {
     const std::string type = required_text(step, "type", where);
     if (byte_level) refuse(where, base::cat("'", type, "' after ByteLevel"), "ByteLevel must be the last step");
     if (type == "ByteLevel") {
-      parts.pre_tokenizer.set_byte_level(flag(step, "add_prefix_space", true, where), flag(step, "use_regex", true, where));
+      parts.pre_tokenizer.set_byte_level(flag(step, "add_prefix_space", true, where),
+                                         flag(step, "use_regex", true, where));
       byte_level = true;
     } else if (type == "Digits") {
       parts.pre_tokenizer.add_digits(flag(step, "individual_digits", false, where));
@@ -89,7 +93,9 @@ void check_decoder(const json& root, const std::string& source) {
   const std::string where = base::cat(source, ": decoder");
   const std::vector<json> steps = flatten(given(root, "decoder") ? root.at("decoder") : json(), "decoders", where);
   if (steps.size() == 1 && required_text(steps.front(), "type", where) == "ByteLevel") return;
-  refuse(where, steps.size() == 1 ? base::cat("'", required_text(steps.front(), "type", where), "'") : base::cat(steps.size(), " steps"),
+  refuse(where,
+         steps.size() == 1 ? base::cat("'", required_text(steps.front(), "type", where), "'")
+                           : base::cat(steps.size(), " steps"),
          "it must be ByteLevel");
 }
 
@@ -99,7 +105,8 @@ void check_plain_bpe(const json& model, const std::string& where) {
   }
   if (flag(model, "byte_fallback", false, where)) refuse(where, "byte_fallback", "only byte-level BPE is");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!optional_text(model, key, where).empty()) refuse(where, base::cat(key, " '", optional_text(model, key, where), "'"), "it must be empty");
+    if (!optional_text(model, key, where).empty())
+      refuse(where, base::cat(key, " '", optional_text(model, key, where), "'"), "it must be empty");
   }
   if (given(model, "dropout") && model.at("dropout") != 0) {
     refuse(where, base::cat("dropout ", model.at("dropout").dump()), "encoding must be deterministic: set it to null");
@@ -158,9 +165,11 @@ void read_added_tokens(const json& root, BpeParts& parts) {
   std::map<std::string, size_t> seen;
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string where = base::cat(parts.source, ": added_tokens[", i, "]");
-    parts.added_tokens.push_back(read_added_token(list[i], integer(required(list[i], "id", where), base::cat(where, ": 'id'")), where));
+    parts.added_tokens.push_back(
+        read_added_token(list[i], integer(required(list[i], "id", where), base::cat(where, ": 'id'")), where));
     const auto [first, is_new] = seen.emplace(parts.added_tokens.back().content, i);
-    if (!is_new) throw base::IoError(base::cat(where, " repeats '", first->first, "' of added_tokens[", first->second, "]"));
+    if (!is_new)
+      throw base::IoError(base::cat(where, " repeats '", first->first, "' of added_tokens[", first->second, "]"));
   }
 }
 
@@ -177,8 +186,10 @@ void read_added_tokens_decoder(const json& config, const std::string& where, Bpe
 }
 
 std::string preset_of_class(const std::string& name, const std::string& where) {
-  static const std::map<std::string, std::string> kPresets = {
-      {"Qwen2Tokenizer", "qwen2"}, {"Qwen2TokenizerFast", "qwen2"}, {"GPT2Tokenizer", "gpt-2"}, {"GPT2TokenizerFast", "gpt-2"}};
+  static const std::map<std::string, std::string> kPresets = {{"Qwen2Tokenizer", "qwen2"},
+                                                              {"Qwen2TokenizerFast", "qwen2"},
+                                                              {"GPT2Tokenizer", "gpt-2"},
+                                                              {"GPT2TokenizerFast", "gpt-2"}};
   const auto found = kPresets.find(name);
   if (found == kPresets.end()) {
     refuse(where, base::cat("tokenizer_class '", name, "' without a tokenizer.json"),
@@ -223,7 +234,8 @@ BpeParts read_vocab_and_merges(const std::filesystem::path& folder) {
   }
   read_merges_file(folder / "merges.txt", parts);
   const json config = io::read_json(config_path);
-  apply_preset(preset_of_class(required_text(config, "tokenizer_class", config_path.string()), config_path.string()), parts);
+  apply_preset(preset_of_class(required_text(config, "tokenizer_class", config_path.string()), config_path.string()),
+               parts);
   read_added_tokens_decoder(config, config_path.string(), parts);
   return parts;
 }

@@ -46,8 +46,8 @@ class Translator {
   char peek(size_t ahead) const { return position_ + ahead < pattern_.size() ? pattern_[position_ + ahead] : '\0'; }
 
   [[noreturn]] void refuse(const std::string& what) const {
-    throw base::IoError(base::cat(where_, ": regular expression not supported: ", what, " at offset ", position_, " of '",
-                                  std::string(pattern_), "'"));
+    throw base::IoError(base::cat(where_, ": regular expression not supported: ", what, " at offset ", position_,
+                                  " of '", std::string(pattern_), "'"));
   }
 
   void as_class(const char* content) { out_ += in_class_ ? std::string(content) : base::cat('[', content, ']'); }
@@ -82,7 +82,8 @@ class Translator {
     } else if (!in_class_ && (kind == 'b' || kind == 'B')) {
       refuse("word boundary");
     } else {
-      if (peek(2) == '{' && (kind == 'p' || kind == 'P' || kind == 'x')) used = pattern_.find('}', position_) - position_ + 1;
+      if (peek(2) == '{' && (kind == 'p' || kind == 'P' || kind == 'x'))
+        used = pattern_.find('}', position_) - position_ + 1;
       out_ += pattern_.substr(position_, used);
     }
     position_ += std::min(used, pattern_.size() - position_);
@@ -121,7 +122,8 @@ class Translator {
   // Oniguruma's m lets '.' match a newline, which is PCRE2's s.
   void flags() {
     const size_t end = pattern_.find_first_not_of("imx-", position_ + 2);
-    const bool is_flags = end != std::string_view::npos && end > position_ + 2 && (pattern_[end] == ':' || pattern_[end] == ')');
+    const bool is_flags =
+        end != std::string_view::npos && end > position_ + 2 && (pattern_[end] == ':' || pattern_[end] == ')');
     if (!is_flags) return copy(2);
     std::string text(pattern_.substr(position_, end - position_));
     std::replace(text.begin(), text.end(), 'm', 's');
@@ -176,17 +178,21 @@ struct Regex::Code {
   pcre2_code* compiled;
 };
 
-std::string translate_oniguruma(std::string_view pattern, const std::string& where) { return Translator(pattern, where).run(); }
+std::string translate_oniguruma(std::string_view pattern, const std::string& where) {
+  return Translator(pattern, where).run();
+}
 
 Regex::Regex(std::string_view pattern, const std::string& where, uint32_t match_limit)
     : pattern_(pattern), match_limit_(match_limit) {
   const std::string translated = translate_oniguruma(pattern, where);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+  pcre2_code* compiled =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
   if (compiled == nullptr) {
-    throw base::IoError(base::cat(where, ": regular expression '", pattern_, "' does not compile: ", pcre2_message(error)));
+    throw base::IoError(
+        base::cat(where, ": regular expression '", pattern_, "' does not compile: ", pcre2_message(error)));
   }
   code_ = std::make_shared<const Code>(compiled);
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without JIT support pcre2_match interprets
@@ -200,8 +206,9 @@ bool Regex::search(std::string_view text, size_t start, size_t& match_begin, siz
                                  PCRE2_NO_UTF_CHECK, state.data, state.context);
   if (result == PCRE2_ERROR_NOMATCH) return false;
   if (result < 0) {
-    throw base::DataError(base::cat("splitting a text of ", text.size(), " bytes at byte ", start, " with the pattern '", pattern_,
-                                    "' failed: ", pcre2_message(result), "; split the text into smaller pieces"));
+    throw base::DataError(base::cat("splitting a text of ", text.size(), " bytes at byte ", start,
+                                    " with the pattern '", pattern_, "' failed: ", pcre2_message(result),
+                                    "; split the text into smaller pieces"));
   }
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(state.data);
   match_begin = bounds[0];

@@ -16,8 +16,8 @@ std::string translate_oniguruma(std::string_view pattern, const std::string& whe
 /// A compiled expression; thread-safe. Backtracking is bounded, so no text can hang it.
 class Regex {
  public:
-  /// `pattern` in Oniguruma syntax. Throws IoError that names `where` when it does not compile. `match_limit` bounds the
-  /// backtracking of one search (0: ten million steps and 16 for each byte of text).
+  /// `pattern` in Oniguruma syntax. Throws IoError that names `where` when it does not compile. `match_limit` bounds
+  /// the backtracking of one search (0: ten million steps and 16 for each byte of text).
   Regex(std::string_view pattern, const std::string& where, uint32_t match_limit = 0);
 
   /// First match at or after `start` in valid UTF-8. Throws DataError when the limit is reached.

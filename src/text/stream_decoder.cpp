@@ -4,7 +4,8 @@
 
 namespace rqat::text {
 
-StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special) : tokenizer_(tokenizer), skip_special_(skip_special) {}
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
 std::string StreamDecoder::push(int64_t id) {
   if (skip_special_ && tokenizer_.is_special(id)) return "";

@@ -29,7 +29,8 @@ void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& 
     const json value = json::parse(line, nullptr, false);
     const bool good = decode ? is_id_list(value) : value.is_string();
     if (!good) {
-      throw base::DataError(base::cat("line ", number, ": expected ", decode ? "a JSON list of token ids" : "a JSON string", ", got '",
+      throw base::DataError(base::cat("line ", number, ": expected ",
+                                      decode ? "a JSON list of token ids" : "a JSON string", ", got '",
                                       line.substr(0, 80), "'"));
     }
     if (decode) {

@@ -9,8 +9,10 @@ namespace {
 
 BpeParts read_folder(const std::filesystem::path& folder) {
   if (std::filesystem::exists(folder / "tokenizer.json")) return read_tokenizer_json(folder / "tokenizer.json");
-  if (std::filesystem::exists(folder / "vocab.json") && std::filesystem::exists(folder / "merges.txt")) return read_vocab_and_merges(folder);
-  throw base::IoError(base::cat(folder.string(), ": no tokenizer here; expected tokenizer.json, or vocab.json with merges.txt"));
+  if (std::filesystem::exists(folder / "vocab.json") && std::filesystem::exists(folder / "merges.txt"))
+    return read_vocab_and_merges(folder);
+  throw base::IoError(
+      base::cat(folder.string(), ": no tokenizer here; expected tokenizer.json, or vocab.json with merges.txt"));
 }
 
 }  // namespace

@@ -110,10 +110,12 @@ std::string to_nfc(std::string_view text) {
   std::string out;
   if (U_SUCCESS(status)) {
     icu::StringByteSink<std::string> sink(&out);
-    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
+    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr,
+                              status);
   }
   if (U_FAILURE(status)) {
-    throw base::DataError(base::cat("NFC normalization of a text of ", text.size(), " bytes failed: ", u_errorName(status)));
+    throw base::DataError(
+        base::cat("NFC normalization of a text of ", text.size(), " bytes failed: ", u_errorName(status)));
   }
   return out;
 }

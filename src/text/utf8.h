@@ -10,9 +10,9 @@ namespace rqat::text {
 
 struct Utf8Step {
   uint32_t code_point = 0;
-  size_t length = 0;      ///< bytes consumed, >= 1
-  bool valid = false;     ///< false: `length` bytes are a maximal ill-formed part
-  bool truncated = false; ///< invalid only because the text ends too early
+  size_t length = 0;       ///< bytes consumed, >= 1
+  bool valid = false;      ///< false: `length` bytes are a maximal ill-formed part
+  bool truncated = false;  ///< invalid only because the text ends too early
 };
 
 /// Reads one character at `position` (< text.size()). An ill-formed sequence is consumed by "maximal subparts", as the

@@ -20,8 +20,7 @@ Collated collate(const std::vector<const data::Example*>& examples, at::Device d
   }
   nn::TokenBatch tokens = nn::make_token_batch(documents);
   nn::pad_token_batch(tokens, kTokenMultiple);
-  return {tokens.to(device), at::tensor(rows, at::kLong).to(device),
-          at::tensor(targets, at::kLong).to(device)};
+  return {tokens.to(device), at::tensor(rows, at::kLong).to(device), at::tensor(targets, at::kLong).to(device)};
 }
 
 }  // namespace rqat::train

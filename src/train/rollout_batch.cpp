@@ -15,8 +15,8 @@ int64_t tokens_of(const RolloutGroup& group) {
 /// Collects the flat arrays of a micro-batch.
 class Builder {
  public:
-  /// Prompt without its last token, which starts each answer: its row predicts the answer's first token, and rows of one
-  /// answer then follow each other.
+  /// Prompt without its last token, which starts each answer: its row predicts the answer's first token, and rows of
+  /// one answer then follow each other.
   void add(const RolloutGroup& group) {
     const std::vector<int64_t>& prompt = group.rollouts.front()->prompt;
     const int64_t shared = static_cast<int64_t>(prompt.size()) - 1;
@@ -103,7 +103,8 @@ std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch) {
     groups.back().rollouts.push_back(&rollout);
   }
   std::erase_if(groups, [](const RolloutGroup& group) {
-    return std::all_of(group.rollouts.begin(), group.rollouts.end(), [](const rl::Rollout* r) { return r->advantage == 0; });
+    return std::all_of(group.rollouts.begin(), group.rollouts.end(),
+                       [](const rl::Rollout* r) { return r->advantage == 0; });
   });
   return groups;
 }
@@ -113,7 +114,8 @@ void PolicyMicroBatch::move_to(at::Device device) {
   for (at::Tensor* tensor : {&rows, &targets, &sequence, &advantage, &rollout_log_prob}) *tensor = tensor->to(device);
 }
 
-std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches, int64_t max_tokens) {
+std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches,
+                                             int64_t max_tokens) {
   const int64_t count = std::min<int64_t>(mini_batches, static_cast<int64_t>(groups.size()));
   std::vector<PolicyBatch> batches;
   for (int64_t i = 0; i < count; ++i) {

@@ -24,7 +24,7 @@ std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch);
 /// Rows predict the answers' tokens; all [R].
 struct PolicyMicroBatch {
   nn::TokenBatch tokens;
-  at::Tensor rows, targets, sequence;  // int64
+  at::Tensor rows, targets, sequence;                                        // int64
   at::Tensor advantage, rollout_log_prob, old_log_prob, reference_log_prob;  // fp32; the last two may be undefined
   void move_to(at::Device device);
 };
@@ -36,6 +36,7 @@ struct PolicyBatch {
 };
 
 /// Splits groups into `mini_batches` steps of about equal size, and those into micro-batches of at most `max_tokens`.
-std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches, int64_t max_tokens);
+std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches,
+                                             int64_t max_tokens);
 
 }  // namespace rqat::train

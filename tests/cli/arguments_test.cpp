@@ -46,7 +46,8 @@ std::string fault(const std::vector<std::string>& arguments) {
 }
 
 TEST(Arguments, PositionalsFlagsListsAndNumbers) {
-  const Options options = read({"first", "a.b=[1,2]", "--tags", "x,y", "second", "--tags=z", "--group-size", "-1", "--symmetric"});
+  const Options options =
+      read({"first", "a.b=[1,2]", "--tags", "x,y", "second", "--tags=z", "--group-size", "-1", "--symmetric"});
   EXPECT_EQ(options.name, "first");
   EXPECT_THAT(options.rest, ElementsAre("a.b=[1,2]", "second"));
   EXPECT_THAT(options.tags, ElementsAre("x", "y", "z"));
@@ -85,8 +86,8 @@ TEST(Arguments, Faults) {
 TEST(Arguments, HelpShowsEveryOptionWithItsDefault) {
   Options options;
   const std::string help = command_help("nothing", "nothing at all", kUsage, options);
-  for (const char* text : {"Usage: rqat nothing name [rest ...]", "--tags A,B", "--group-size N", "default 128, -1..4096", "--symmetric",
-                           "--threads", "Does nothing.", "  rqat nothing x"}) {
+  for (const char* text : {"Usage: rqat nothing name [rest ...]", "--tags A,B", "--group-size N",
+                           "default 128, -1..4096", "--symmetric", "--threads", "Does nothing.", "  rqat nothing x"}) {
     EXPECT_THAT(help, HasSubstr(text));
   }
 }
@@ -98,7 +99,8 @@ TEST(Commands, EveryHelpPageHasAnExampleThatParses) {
     const std::string help = command_help(info->name, info->help, usage, *config);
     EXPECT_GT(usage.about.size(), 40u) << info->name;
     ASSERT_FALSE(usage.examples.empty()) << info->name;
-    for (const base::FieldInfo& field : base::describe_config(*config)) EXPECT_FALSE(field.help.empty()) << info->name << " " << field.key;
+    for (const base::FieldInfo& field : base::describe_config(*config))
+      EXPECT_FALSE(field.help.empty()) << info->name << " " << field.key;
     for (const std::string& example : usage.examples) EXPECT_THAT(example, HasSubstr("rqat " + info->name));
     EXPECT_THAT(help, HasSubstr("Usage: rqat " + info->name));
   }

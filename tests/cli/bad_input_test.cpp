@@ -1,4 +1,5 @@
-// What users get wrong: each case looks at the exit code, at what the message names, and that nothing half-written stays behind.
+// What users get wrong: each case looks at the exit code, at what the message names, and that nothing half-written
+// stays behind.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -86,8 +87,9 @@ TEST_F(BadInput, TheRecipeItselfIsSound) {
 
 TEST_F(BadInput, UnknownKey) {
   change_recipe("max_steps: 2", "max_step: 2");
-  EXPECT_THAT(failure("train --config recipe.yaml", 2),
-              AllOf(HasSubstr("recipe.yaml:18: stages.kd.max_step: unknown key"), HasSubstr("did you mean 'max_steps'?")));
+  EXPECT_THAT(
+      failure("train --config recipe.yaml", 2),
+      AllOf(HasSubstr("recipe.yaml:18: stages.kd.max_step: unknown key"), HasSubstr("did you mean 'max_steps'?")));
 }
 
 TEST_F(BadInput, WrongType) {
@@ -127,7 +129,8 @@ TEST_F(BadInput, YamlSyntax) {
 }
 
 TEST_F(BadInput, MissingRecipe) {
-  EXPECT_THAT(failure("train --config recipy.yaml", 2), AllOf(HasSubstr("recipy.yaml"), HasSubstr("rqat list recipes")));
+  EXPECT_THAT(failure("train --config recipy.yaml", 2),
+              AllOf(HasSubstr("recipy.yaml"), HasSubstr("rqat list recipes")));
 }
 
 TEST_F(BadInput, MalformedOverride) {
@@ -153,7 +156,8 @@ TEST_F(BadInput, PolicyThatMatchesNothing) {
 
 TEST_F(BadInput, TruncatedWeights) {
   truncate("model/model.safetensors", 0.5);
-  EXPECT_THAT(failure("quantize --model model --out q --num-bits 2 --group-size 16", 1), HasSubstr("model.safetensors"));
+  EXPECT_THAT(failure("quantize --model model --out q --num-bits 2 --group-size 16", 1),
+              HasSubstr("model.safetensors"));
   EXPECT_THAT(failed_run(1, "rtn"), HasSubstr("model.safetensors"));
 }
 
@@ -161,7 +165,8 @@ TEST_F(BadInput, CorruptWeightsHeader) {
   std::string bytes = work_.read("model/model.safetensors");
   bytes[20] = '\x01';
   work_.write("model/model.safetensors", bytes);
-  EXPECT_THAT(failure("quantize --model model --out q --num-bits 2 --group-size 16", 1), HasSubstr("model.safetensors"));
+  EXPECT_THAT(failure("quantize --model model --out q --num-bits 2 --group-size 16", 1),
+              HasSubstr("model.safetensors"));
 }
 
 TEST_F(BadInput, NanWeights) {
@@ -229,7 +234,8 @@ TEST_F(BadInput, PromptOverTheLimit) {
 }
 
 TEST_F(BadInput, NonFiniteLoss) {
-  change_recipe("batch_size: 2", "batch_size: 2\n    optimizer: {adamw: {learning_rate: 1.0e+30}}\n    max_grad_norm: 0");
+  change_recipe("batch_size: 2",
+                "batch_size: 2\n    optimizer: {adamw: {learning_rate: 1.0e+30}}\n    max_grad_norm: 0");
   EXPECT_THAT(failed_run(1, "kd"), AllOf(HasSubstr("step"), ::testing::ContainsRegex("finite|NaN")));
 }
 
@@ -237,7 +243,8 @@ TEST_F(BadInput, TokenIds) {
   work_.write("ids.json", "[[1, 2], [3, \"x\"]]");
   EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1), HasSubstr("ids.json"));
   work_.write("ids.json", "[[1, 2], [3, 300]]");
-  EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1), AllOf(HasSubstr("300"), HasSubstr("259")));
+  EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1),
+              AllOf(HasSubstr("300"), HasSubstr("259")));
   work_.write("ids.json", "[[1, 2], [3]]");
   failure("forward --model model --ids ids.json --out l.safetensors", 1);
 }
@@ -247,7 +254,8 @@ TEST_F(BadInput, CommandLine) {
   EXPECT_THAT(failure("", 2), HasSubstr("rqat COMMAND"));
   EXPECT_THAT(failure("train --confg recipe.yaml", 2), HasSubstr("did you mean --config?"));
   EXPECT_THAT(failure("train", 2), HasSubstr("missing --config"));
-  EXPECT_THAT(failure("quantize --model model --out q --num-bits five", 2), AllOf(HasSubstr("--num-bits"), HasSubstr("'five'")));
+  EXPECT_THAT(failure("quantize --model model --out q --num-bits five", 2),
+              AllOf(HasSubstr("--num-bits"), HasSubstr("'five'")));
   EXPECT_THAT(failure("quantize --model model --out q --num-bits", 2), HasSubstr("--num-bits"));
   EXPECT_THAT(failure("quantize --model model --out q --initializer gptw", 2), HasSubstr("did you mean 'gptq'?"));
   EXPECT_THAT(failure("quantize --model model --out q --initializer gptq", 2), HasSubstr("--generators"));
@@ -257,7 +265,8 @@ TEST_F(BadInput, CommandLine) {
 
 TEST_F(BadInput, RealProgramExitsAsItSays) {
   ASSERT_TRUE(fs::exists(program_path())) << program_path() << " is missing: build target rqat, or set RQAT_BIN";
-  const Outcome usage = work_.run_real("trian"), failed = work_.run_real("inspect gone"), done = work_.run_real("--version");
+  const Outcome usage = work_.run_real("trian"), failed = work_.run_real("inspect gone"),
+                done = work_.run_real("--version");
   EXPECT_EQ(usage.exit_code, 2);
   EXPECT_THAT(usage.output, HasSubstr("rqat: error: unknown command 'trian'"));
   EXPECT_EQ(failed.exit_code, 1);

@@ -62,7 +62,8 @@ TEST(Commands, ForwardWritesLogits) {
 TEST(Commands, QuantizeInspectGenerateExport) {
   success("quantize --model model --out w2 --num-bits 2 --group-size 16");
   // 2 bits, and per 16 weights a scale of 16 bits and a zero point of 8 (q_proj has 16 inputs: one group).
-  EXPECT_THAT(success("inspect w2 --filter q_proj"), AllOf(HasSubstr("w2_g16"), HasSubstr("16 x 16"), HasSubstr("1 rows, 256 weights")));
+  EXPECT_THAT(success("inspect w2 --filter q_proj"),
+              AllOf(HasSubstr("w2_g16"), HasSubstr("16 x 16"), HasSubstr("1 rows, 256 weights")));
   EXPECT_THAT(success("inspect model --filter norm"), HasSubstr("BFloat16"));
   success("generate --model w2 --prompt hi --max-new-tokens 3");
   EXPECT_THAT(success("export --model w2 --format hf_dequantized --out dense"), HasSubstr("dense: "));
@@ -74,7 +75,8 @@ TEST(Commands, QuantizeInspectGenerateExport) {
 }
 
 TEST(Commands, StreamedTextIsSeededAndDoesNotDependOnExecution) {
-  const std::string options = "generate --quiet --model model --raw --prompt abc --max-new-tokens 12 --temperature 1 --show-special --seed ";
+  const std::string options =
+      "generate --quiet --model model --raw --prompt abc --max-new-tokens 12 --temperature 1 --show-special --seed ";
   const std::string first = success(options + "3");
   EXPECT_EQ(success(options + "3"), first);
   EXPECT_NE(success(options + "4"), first);
@@ -82,8 +84,9 @@ TEST(Commands, StreamedTextIsSeededAndDoesNotDependOnExecution) {
 
 TEST(Commands, EvaluateComparesModels) {
   success("init --out other --hidden-size 16 --num-heads 2 --num-key-value-heads 1 --num-layers 1 --seed 9");
-  const std::string table = success("evaluate --model model,other --teacher model --generators comparison --num-examples 2 "
-                                    "--max-new-tokens 4 --likelihood-examples 2 --out results");
+  const std::string table = success(
+      "evaluate --model model,other --teacher model --generators comparison --num-examples 2 "
+      "--max-new-tokens 4 --likelihood-examples 2 --out results");
   EXPECT_THAT(table, AllOf(HasSubstr("model"), HasSubstr("other")));
   const nlohmann::json results = io::read_json(workplace() / "results/results.json");
   ASSERT_EQ(results["models"].size(), 2u);
@@ -99,14 +102,16 @@ TEST(Commands, ValidateShowsStagesAndExplains) {
   const std::string text = success("validate --config r.yaml");
   EXPECT_LT(text.find("\nrtn "), text.find("\nfiles ")) << text;
   EXPECT_THAT(text, AllOf(HasSubstr("OK: "), HasSubstr("models.base: llama, 1 blocks of width 16, 7 linears")));
-  EXPECT_THAT(success("validate --config r.yaml --explain quant.w2.num_bits"), AllOf(HasSubstr("in the recipe: 2"), HasSubstr("r.yaml:2")));
+  EXPECT_THAT(success("validate --config r.yaml --explain quant.w2.num_bits"),
+              AllOf(HasSubstr("in the recipe: 2"), HasSubstr("r.yaml:2")));
   EXPECT_THAT(success("validate --explain optimizer.adamw.weight_decay"), HasSubstr("default"));
   EXPECT_THAT(success("validate --config r.yaml --resolved quant.w2.num_bits=3"), HasSubstr("num_bits: 3"));
 }
 
 TEST(Commands, BenchTimesEachKind) {
   for (const char* name : {"load", "sft_step", "kd_step", "generate", "gptq"}) {
-    EXPECT_THAT(success(std::string("bench ") + name + " --model model --repeats 1 --batch-size 2 --max-new-tokens 4 --group-size 16"),
+    EXPECT_THAT(success(std::string("bench ") + name +
+                        " --model model --repeats 1 --batch-size 2 --max-new-tokens 4 --group-size 16"),
                 HasSubstr("median seconds"));
   }
 }

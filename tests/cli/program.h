@@ -36,12 +36,14 @@ struct Outcome {
 
 /// The real program, by way of a shell, in `folder`. It takes a good part of a second to start.
 inline Outcome run_real_program(const fs::path& folder, const std::string& arguments) {
-  const std::string command = "cd '" + folder.string() + "' && '" + program_path().string() + "' " + arguments + " 2>&1";
+  const std::string command =
+      "cd '" + folder.string() + "' && '" + program_path().string() + "' " + arguments + " 2>&1";
   FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) throw std::runtime_error("popen failed");
   Outcome outcome;
   std::array<char, 4096> buffer;
-  for (size_t read; (read = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) outcome.output.append(buffer.data(), read);
+  for (size_t read; (read = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    outcome.output.append(buffer.data(), read);
   const int status = ::pclose(pipe);
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return outcome;
@@ -110,7 +112,8 @@ class Workplace {
   /// Every file and folder below, to see that nothing appeared.
   std::set<std::string> listing() const {
     std::set<std::string> names;
-    for (const auto& entry : fs::recursive_directory_iterator(path_)) names.insert(fs::relative(entry.path(), path_).string());
+    for (const auto& entry : fs::recursive_directory_iterator(path_))
+      names.insert(fs::relative(entry.path(), path_).string());
     return names;
   }
   Outcome run(const std::string& arguments) const { return run_in_process(path_, arguments); }

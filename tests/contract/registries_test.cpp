@@ -66,7 +66,8 @@ TEST(Registries, EveryDefFileIsAKindAndItsStemsAreTheNamesInOrder) {
       EXPECT_TRUE(fs::exists(entries.first.parent_path() / kind / (name + ".cpp"))) << kind << "/" << name;
     }
   }
-  for (const char* kind : {"tasks", "objectives", "optimizers", "estimators", "quantizers", "initializers", "exporters", "rewards", "families", "stages"}) {
+  for (const char* kind : {"tasks", "objectives", "optimizers", "estimators", "quantizers", "initializers", "exporters",
+                           "rewards", "families", "stages"}) {
     EXPECT_EQ(kinds.count(kind), 1u) << kind;
   }
 }
@@ -78,7 +79,8 @@ TEST(Registries, EntriesTellWhatTheyAre) {
     EXPECT_EQ(info.help.find('\n'), std::string::npos) << "one line";
     EXPECT_TRUE(info.paper.empty() || std::regex_match(info.paper, paper)) << info.paper;
     EXPECT_EQ(registry.find_info(info.name), &info);
-    EXPECT_NE(registry.unknown_text(info.name + "x").find(cat("did you mean '", info.name, "'")), std::string::npos) << registry.unknown_text(info.name + "x");
+    EXPECT_NE(registry.unknown_text(info.name + "x").find(cat("did you mean '", info.name, "'")), std::string::npos)
+        << registry.unknown_text(info.name + "x");
   });
 }
 
@@ -111,7 +113,8 @@ TEST(Registries, DefaultsRoundTrip) {
     base::read_config(*again, base::Node::parse(written, "defaults"), "", faults);
     for (const std::string& line : faults.lines()) {
       // `rqat validate` wants one of two options, so that neither is required.
-      EXPECT_TRUE(!required.empty() || registry.kind() == "commands") << "defaults are refused: " << line << "\n" << written;
+      EXPECT_TRUE(!required.empty() || registry.kind() == "commands") << "defaults are refused: " << line << "\n"
+                                                                      << written;
     }
     EXPECT_EQ(base::write_config(*again).dump(), written);
   });
@@ -122,7 +125,8 @@ TEST(Registries, UnknownSettingsAreRefused) {
     const auto config = info.make_config();
     base::Faults faults;
     base::read_config(*config, base::Node::parse("no_such_setting_here: 1", "recipe.yaml"), "path", faults);
-    EXPECT_THAT(faults.lines(), testing::Contains(testing::HasSubstr("recipe.yaml:1: path.no_such_setting_here: unknown key")));
+    EXPECT_THAT(faults.lines(),
+                testing::Contains(testing::HasSubstr("recipe.yaml:1: path.no_such_setting_here: unknown key")));
   });
 }
 

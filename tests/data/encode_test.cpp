@@ -59,7 +59,8 @@ TEST(Encode, PromptWithSystemTurnAndInstruction) {
   config.instruction = "Think.";
   EXPECT_EQ(text_of(encode_prompt(record, config, kTokenizer, kChat)), "s:be kind|\nu:Q\nThink.|\na:");
   record.system = "own";
-  EXPECT_EQ(text_of(encode_prompt(record, config, kTokenizer, kChat)), "s:own|\nu:Q\nThink.|\na:") << "the record's own system turn wins";
+  EXPECT_EQ(text_of(encode_prompt(record, config, kTokenizer, kChat)), "s:own|\nu:Q\nThink.|\na:")
+      << "the record's own system turn wins";
 }
 
 TEST(Encode, LossOnResponseAndEndOfTurnOnly) {
@@ -92,7 +93,8 @@ TEST(Encode, LongExamplesAreAFaultOrDropped) {
   config.too_long = "drop";
   testing::internal::CaptureStderr();
   const auto examples = encode_examples(records, config, kTokenizer, kChat);
-  expect_contains(testing::internal::GetCapturedStderr(), "1 of 2 examples are longer than max_length 13 and were dropped");
+  expect_contains(testing::internal::GetCapturedStderr(),
+                  "1 of 2 examples are longer than max_length 13 and were dropped");
   ASSERT_EQ(examples.size(), 1u);
   EXPECT_EQ(text_of(examples[0].ids), "u:Q|\na:short|");
   config.max_length = 12;

@@ -30,7 +30,8 @@ class FileRecords : public testing::Test {
 };
 
 TEST_F(FileRecords, AllThreeShapes) {
-  const auto records = load(R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q1"}, {"role": "assistant", "content": "A1"}]}
+  const auto records = load(
+      R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q1"}, {"role": "assistant", "content": "A1"}]}
 {"messages": [{"role": "user", "content": "Q2"}, {"role": "assistant", "content": "A2"}], "more": 1}
 
 {"prompt": "Q3", "completion": "A3"}
@@ -47,7 +48,8 @@ TEST_F(FileRecords, AllThreeShapes) {
 }
 
 TEST_F(FileRecords, TakesTheFirstRecordsAndWindowsLineEnds) {
-  const auto records = load("{\"question\": \"a\", \"answer\": \"b\"}\r\n{\"question\": \"c\", \"answer\": \"d\"}\r\nnot read", 2);
+  const auto records =
+      load("{\"question\": \"a\", \"answer\": \"b\"}\r\n{\"question\": \"c\", \"answer\": \"d\"}\r\nnot read", 2);
   ASSERT_EQ(records.size(), 2u);
   EXPECT_EQ(records[1].response, "d");
 }
@@ -56,9 +58,11 @@ TEST_F(FileRecords, FaultsNameFileAndLine) {
   const std::string good = "{\"question\": \"a\", \"answer\": \"b\"}\n\n";
   expect_contains(fault(good + "{\"question\": \"a\""), "set.jsonl:3: not a JSON object");
   expect_contains(fault(good + "[1]"), "set.jsonl:3: not a JSON object");
-  expect_contains(fault(good + "{\"text\": \"a\"}"), "set.jsonl:3: a record needs `messages`, `prompt` + `completion`, or `question` + `answer`");
+  expect_contains(fault(good + "{\"text\": \"a\"}"),
+                  "set.jsonl:3: a record needs `messages`, `prompt` + `completion`, or `question` + `answer`");
   expect_contains(fault(good + "{\"question\": \"a\"}"), "set.jsonl:3: `answer` is missing or not text");
-  expect_contains(fault(good + "{\"prompt\": 3, \"completion\": \"x\"}"), "set.jsonl:3: `prompt` is missing or not text");
+  expect_contains(fault(good + "{\"prompt\": 3, \"completion\": \"x\"}"),
+                  "set.jsonl:3: `prompt` is missing or not text");
   expect_contains(fault(good + "{\"prompt\": \" \", \"completion\": \"x\"}"), "set.jsonl:3: the question is empty");
   expect_contains(fault(good + "{\"question\": \"x\", \"answer\": \"\"}"), "set.jsonl:3: the answer is empty");
   expect_contains(fault(good + "\xff{}"), "set.jsonl:3: not a JSON object");
@@ -67,10 +71,12 @@ TEST_F(FileRecords, FaultsNameFileAndLine) {
 TEST_F(FileRecords, ConversationsThatWouldLoseTurnsAreRefused) {
   const auto messages = [](const std::vector<std::string>& roles) {
     std::string text;
-    for (const std::string& role : roles) text += (text.empty() ? "" : ", ") + ("{\"role\": \"" + role + "\", \"content\": \"x\"}");
+    for (const std::string& role : roles)
+      text += (text.empty() ? "" : ", ") + ("{\"role\": \"" + role + "\", \"content\": \"x\"}");
     return "{\"messages\": [" + text + "]}";
   };
-  expect_contains(fault(messages({"user", "assistant", "user", "assistant"})), "set.jsonl:1: `messages` must be one user turn and one assistant turn");
+  expect_contains(fault(messages({"user", "assistant", "user", "assistant"})),
+                  "set.jsonl:1: `messages` must be one user turn and one assistant turn");
   expect_contains(fault(messages({"user", "assistant", "user"})), "found user, assistant, user");
   expect_contains(fault(messages({"user"})), "found user");
   expect_contains(fault(messages({"user", "tool"})), "found user, tool");

@@ -32,10 +32,14 @@ std::vector<int64_t> integers_in(const std::string& text) {
 
 bool holds(int64_t a, char op, int64_t b, int64_t result) {
   switch (op) {
-    case '+': return a + b == result;
-    case '-': return a - b == result;
-    case '*': return a * b == result;
-    default: return b * result == a;
+    case '+':
+      return a + b == result;
+    case '-':
+      return a - b == result;
+    case '*':
+      return a * b == result;
+    default:
+      return b * result == a;
   }
 }
 

@@ -35,7 +35,8 @@ TEST_F(StreamTest, GivesTheEnginesCompletion) {
     EXPECT_EQ(streamed.finished, expected.finished);
     EXPECT_EQ(seen, expected.ids);
     ASSERT_EQ(streamed.log_probs.size(), expected.log_probs.size());
-    for (size_t i = 0; i < expected.log_probs.size(); ++i) EXPECT_NEAR(streamed.log_probs[i], expected.log_probs[i], 1e-4);
+    for (size_t i = 0; i < expected.log_probs.size(); ++i)
+      EXPECT_NEAR(streamed.log_probs[i], expected.log_probs[i], 1e-4);
   }
 }
 

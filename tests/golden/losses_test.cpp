@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 
-// The same numbers on every machine: one thread, fp32, no special instructions. The libraries read this at their first use.
+// The same numbers on every machine: one thread, fp32, no special instructions. The libraries read this at their first
+// use.
 const bool kPortable = [] {
   ::setenv("RQAT_KERNELS", "portable", 1);
   ::setenv("ATEN_CPU_CAPABILITY", "default", 1);
@@ -72,7 +73,8 @@ TEST(Golden, StepsOfTheDebugRecipe) {
   base::set_log_level(base::LogLevel::kError);
   at::set_num_threads(1);
   // Files are fsynced: in memory that costs nothing.
-  const fs::path folder = (::access("/dev/shm", W_OK) == 0 ? fs::path("/dev/shm") : fs::temp_directory_path()) / cat("rqat_golden_", ::getpid());
+  const fs::path folder = (::access("/dev/shm", W_OK) == 0 ? fs::path("/dev/shm") : fs::temp_directory_path()) /
+                          cat("rqat_golden_", ::getpid());
   cli::TinyModelConfig tiny;
   tiny.out = (folder / "model").string();
   tiny.hidden_size = 64;
@@ -85,11 +87,14 @@ TEST(Golden, StepsOfTheDebugRecipe) {
   const fs::path run = folder / "run";
   const pipeline::Recipe recipe = pipeline::load_recipe(
       fs::path(RQAT_SOURCE_DIR) / "recipes/debug/full.yaml",
-      {cat("models.base.path=", tiny.out), cat("output_dir=", run.string()), "device=cpu", "stages.teacher.max_steps=8", "stages.kd.max_steps=6",
-       "stages.rl.reward={format: {weight: 1, marker: e, require_finished: false}}"});
+      {cat("models.base.path=", tiny.out), cat("output_dir=", run.string()), "device=cpu", "stages.teacher.max_steps=8",
+       "stages.kd.max_steps=6", "stages.rl.reward={format: {weight: 1, marker: e, require_finished: false}}"});
   pipeline::run_recipe(recipe, {false, {"teacher", "rtn", "gptq", "kd", "rl"}});
-  const std::string text = cat("# recipes/debug/full.yaml, teacher 8 steps, kd 6 steps, reward for the letter e: fp32, one thread, portable kernels\n", steps_of(run, "teacher"),
-                               errors_of(run, "rtn"), errors_of(run, "gptq"), steps_of(run, "kd"), steps_of(run, "rl"));
+  const std::string text =
+      cat("# recipes/debug/full.yaml, teacher 8 steps, kd 6 steps, reward for the letter e: fp32, one thread, portable "
+          "kernels\n",
+          steps_of(run, "teacher"), errors_of(run, "rtn"), errors_of(run, "gptq"), steps_of(run, "kd"),
+          steps_of(run, "rl"));
   fs::remove_all(folder);
   expect_golden("debug_full_steps.txt", text);
 }

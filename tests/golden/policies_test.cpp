@@ -15,8 +15,10 @@ using base::cat;
 constexpr const char* kPolicies[] = {
     "{num_bits: 2, group_size: 64}",
     "{num_bits: 4, symmetric: true, group_size: -1, scale_dtype: bfloat16}",
-    "{num_bits: 3, group_size: 128, overrides: {\"*.down_proj\": {num_bits: 4, group_size: 32}, \"model.layers.0.*\": none}}",
-    "{num_bits: 2, group_size: 64, overrides: {\"*.self_attn.*\": {num_bits: 4}, \"*.o_proj\": none, \"*.1.self_attn.o_proj\": {num_bits: 8}}}",
+    "{num_bits: 3, group_size: 128, overrides: {\"*.down_proj\": {num_bits: 4, group_size: 32}, \"model.layers.0.*\": "
+    "none}}",
+    "{num_bits: 2, group_size: 64, overrides: {\"*.self_attn.*\": {num_bits: 4}, \"*.o_proj\": none, "
+    "\"*.1.self_attn.o_proj\": {num_bits: 8}}}",
 };
 
 model::ModelConfig two_blocks(const std::string& family) {
@@ -45,8 +47,10 @@ TEST(Golden, FormatsOfLayers) {
       text += cat(family, " ", yaml, "\n");
       for (nn::LinearBase* linear : model.linears()) {
         const auto format = policy.format_for(linear->spec().name);
-        const std::string bits = format ? base::format_fixed(format->bits_per_weight(linear->spec().in_features), 3) : "";
-        text += cat("  ", linear->spec().name, " ", format ? cat(format->text(), " ", format->scale_dtype, " ", bits) : "float", "\n");
+        const std::string bits =
+            format ? base::format_fixed(format->bits_per_weight(linear->spec().in_features), 3) : "";
+        text += cat("  ", linear->spec().name, " ",
+                    format ? cat(format->text(), " ", format->scale_dtype, " ", bits) : "float", "\n");
       }
     }
   }

@@ -64,8 +64,7 @@ TEST_P(GpuTest, BackwardEqualsTheCpu) {
 
 TEST_P(GpuTest, PackedLinearEqualsTheCpu) {
   const PackedWeight on_cpu = prepack(codes_, scale_, zero_point_, num_bits_, shape_.group_size);
-  const PackedWeight on_gpu =
-      prepack(codes_.cuda(), scale_.cuda(), zero_point_.cuda(), num_bits_, shape_.group_size);
+  const PackedWeight on_gpu = prepack(codes_.cuda(), scale_.cuda(), zero_point_.cuda(), num_bits_, shape_.group_size);
   EXPECT_TRUE(at::equal(unpack(on_gpu).cpu(), codes_));
   const bool tf32 = at::globalContext().allowTF32CuBLAS();
   at::globalContext().setAllowTF32CuBLAS(false);

@@ -109,7 +109,9 @@ TEST(Linear, WrongArgumentsAreNamed) {
             "[accumulate_tn] expected accumulator of shape [4, 4], got [3, 3]");
   EXPECT_EQ(test::value_error([&] { ops::linear(x, weight, {}); }),
             "[linear] expected x [..., 5] for weight [3, 5], got [2, 4]");
-  EXPECT_EQ(test::value_error([&] { ops::linear(x, at::zeros({3, 4}), at::zeros({2})); }),
+  EXPECT_EQ(test::value_error([&] {
+              ops::linear(x, at::zeros({3, 4}), at::zeros({2}));
+            }),
             "[linear] expected bias of shape [3], got [2]");
 }
 

@@ -128,8 +128,7 @@ TEST_P(LossRows, LogProbEqualsItsFormula) {
     const auto value = [&](const at::Tensor& row) { return oracle.log_softmax(row, temperature)[target]; };
     EXPECT_NEAR(result.log_prob[r].item<float>(), value(logits[r]), 2e-5);
     EXPECT_NEAR(result.entropy[r].item<float>(), oracle.entropy(logits[r], temperature), 1e-5);
-    const at::Tensor expected =
-        finite_differences(logits[r].to(at::kDouble), value) * coefficient[r].to(at::kDouble);
+    const at::Tensor expected = finite_differences(logits[r].to(at::kDouble), value) * coefficient[r].to(at::kDouble);
     EXPECT_TRUE(test::close(gradient[r], expected, 1e-5));
   }
   EXPECT_EQ(gradient[1].abs().max().item<float>(), 0);

@@ -76,8 +76,7 @@ TEST(Optimizer, WrongArgumentsAreNamed) {
   at::Tensor p = at::zeros({3}), m = at::zeros({3}), v = at::zeros({3}), small = at::zeros({2});
   at::Tensor half = p.to(at::kBFloat16);
   const auto step = [&](at::Tensor& parameter, const at::Tensor& grad, at::Tensor& moment, int64_t number) {
-    return test::value_error(
-        [&] { adamw_step(parameter, grad, moment, v, 1e-3, 0.9, 0.99, 1e-8, 0, number, 1); });
+    return test::value_error([&] { adamw_step(parameter, grad, moment, v, 1e-3, 0.9, 0.99, 1e-8, 0, number, 1); });
   };
   EXPECT_EQ(step(p, small, m, 1), "[adamw_step] expected grad of shape [3], got [2]");
   EXPECT_EQ(step(half, m, m, 1), "[adamw_step] expected parameter of type Float, got BFloat16");

@@ -48,7 +48,7 @@ void PrintTo(const Shape& shape, std::ostream* out) {
   *out << shape.rows << "x" << shape.columns << "g" << shape.group_size;
 }
 
-const Shape kShapes[] = {{64, 128, 64}, {96, 576, 64},   {100, 200, 128}, {33, 77, 32},  {7, 45, 45},
+const Shape kShapes[] = {{64, 128, 64}, {96, 576, 64},   {100, 200, 128}, {33, 77, 32},   {7, 45, 45},
                          {17, 31, 7},   {130, 96, 1000}, {5, 1, 1},       {80, 2500, 64}, {48, 4100, 64}};
 
 class PackedLinearTest : public testing::TestWithParam<std::tuple<Shape, int>> {
@@ -82,12 +82,10 @@ TEST_P(PackedLinearTest, EqualsTheProductWithDequantizedWeights) {
   for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 128, 300}) {
     const at::Tensor half = random_input(batch, shape_.columns, at::kBFloat16);
     const at::Tensor expected_half = expected_product(half, weight_, shape_.group_size);
-    EXPECT_LT(relative_error(packed_linear(half, packed_, {}), expected_half), 4e-3)
-        << "bfloat16, batch " << batch;
+    EXPECT_LT(relative_error(packed_linear(half, packed_, {}), expected_half), 4e-3) << "bfloat16, batch " << batch;
     const at::Tensor full = random_input(batch, shape_.columns, at::kFloat);
     const at::Tensor expected_full = expected_product(full, weight_, shape_.group_size);
-    EXPECT_LT(relative_error(packed_linear(full, packed_, {}), expected_full), 1e-5)
-        << "float32, batch " << batch;
+    EXPECT_LT(relative_error(packed_linear(full, packed_, {}), expected_full), 1e-5) << "float32, batch " << batch;
   }
 }
 
@@ -109,9 +107,14 @@ TEST_P(PackedLinearTest, PortableFormAgrees) {
       const at::Tensor x = random_input(batch, shape_.columns, dtype);
       const at::Tensor fast = packed_linear(x, packed_, {});
       at::Tensor plain = at::empty_like(fast);
-      const cpu::PackedView view{packed_.codes.const_data_ptr<uint8_t>(), packed_.scale.const_data_ptr<float>(),
-                                 packed_.zero_point.const_data_ptr<uint8_t>(), num_bits_, shape_.group_size,
-                                 shape_.rows, shape_.columns, cpu::round_up(shape_.rows, 16),
+      const cpu::PackedView view{packed_.codes.const_data_ptr<uint8_t>(),
+                                 packed_.scale.const_data_ptr<float>(),
+                                 packed_.zero_point.const_data_ptr<uint8_t>(),
+                                 num_bits_,
+                                 shape_.group_size,
+                                 shape_.rows,
+                                 shape_.columns,
+                                 cpu::round_up(shape_.rows, 16),
                                  cpu::round_up(shape_.columns, 16)};
       cpu::packed_linear(view, {x.const_data_ptr(), nullptr, plain.mutable_data_ptr(), batch, dtype == at::kBFloat16},
                          false, false);
@@ -147,8 +150,8 @@ TEST(PackedLinearOpTest, HandValues) {
   const at::Tensor x = at::tensor({2.0f, 3.0f, 4.0f}).reshape({1, 3});
   const at::Tensor bias = at::tensor({10.0f, 20.0f});
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    EXPECT_TRUE(at::equal(packed_linear(x.to(dtype), packed, {}),
-                          at::tensor({3.0f, -16.0f}).to(dtype).reshape({1, 2})));
+    EXPECT_TRUE(
+        at::equal(packed_linear(x.to(dtype), packed, {}), at::tensor({3.0f, -16.0f}).to(dtype).reshape({1, 2})));
     EXPECT_TRUE(at::equal(packed_linear(x.to(dtype), packed, bias.to(dtype)),
                           at::tensor({13.0f, 4.0f}).to(dtype).reshape({1, 2})));
   }
@@ -201,9 +204,7 @@ TEST(PackedLinearOpTest, WrongArgumentsAreNamed) {
   const Weight w = make_weight(8, 64, 2, 32, 3);
   const PackedWeight packed = prepack(w.codes, w.scale, w.zero_point, 2, 32);
   const auto pack = [](at::Tensor codes, at::Tensor scale, at::Tensor zero_point, int64_t num_bits,
-                       int64_t group_size) {
-    prepack(codes, scale, zero_point, num_bits, group_size);
-  };
+                       int64_t group_size) { prepack(codes, scale, zero_point, num_bits, group_size); };
   expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 5, 32); },
                      "[prepack] expected num_bits 2, 3, 4 or 8, got 5");
   expect_value_error([&] { pack(w.codes, w.scale, w.zero_point, 2, 64); }, "[prepack] expected scale of shape [8, 1]");
@@ -217,8 +218,11 @@ TEST(PackedLinearOpTest, WrongArgumentsAreNamed) {
   expect_value_error([&] { packed_linear(x.to(at::kHalf), packed, {}); },
                      "[packed_linear] expected x of type BFloat16 or Float");
   expect_value_error([&] { packed_linear({}, packed, {}); }, "an undefined tensor");
-  expect_value_error([&] { packed_linear(at::zeros({2, 63}), packed, {}); },
-                     "expected x with 64 columns, got shape [2, 63]");
+  expect_value_error(
+      [&] {
+        packed_linear(at::zeros({2, 63}), packed, {});
+      },
+      "expected x with 64 columns, got shape [2, 63]");
   expect_value_error([&] { packed_linear(x, packed, at::zeros({7})); }, "expected bias of shape [8], got [7]");
   expect_value_error([&] { packed_linear(x, packed, at::zeros({8}, at::kBFloat16)); }, "expected bias of type Float");
   expect_value_error([&] { unpack(PackedWeight{}); }, "[unpack] expected num_bits 2, 3, 4 or 8, got 0");

@@ -239,8 +239,8 @@ TEST_P(BackwardTest, EqualsTheClosedFormInDouble) {
         sums.push_back(t.slice(1, k, std::min<int64_t>(k + group_size, 100)).sum(1));
       return at::stack(sums, 1);
     };
-    const auto result = fake_quant_backward(gradient.clone(), p.weight, p.scale, p.zero_point, 3, group_size, clip,
-                                            true, true, false);
+    const auto result =
+        fake_quant_backward(gradient.clone(), p.weight, p.scale, p.zero_point, 3, group_size, clip, true, true, false);
     ASSERT_GT(inside.sum().item<int64_t>(), 50);
     ASSERT_LT(inside.sum().item<int64_t>(), 550);
     EXPECT_TRUE(at::equal(result.weight, dw.to(at::kFloat)));
@@ -253,8 +253,7 @@ TEST_P(BackwardTest, InPlaceWritesOverTheGradientAndSkipsWhatIsNotAskedFor) {
   const bool clip = GetParam();
   const Problem p = make_problem(3, 70, 2, 32, 21);
   at::Tensor gradient = at::randn({3, 70}, at::detail::createCPUGenerator(6), at::kFloat);
-  const auto expected =
-      fake_quant_backward(gradient, p.weight, p.scale, p.zero_point, 2, 32, clip, true, true, false);
+  const auto expected = fake_quant_backward(gradient, p.weight, p.scale, p.zero_point, 2, 32, clip, true, true, false);
   const auto result = fake_quant_backward(gradient, p.weight, p.scale, p.zero_point, 2, 32, clip, false, true, true);
   EXPECT_EQ(result.weight.const_data_ptr(), gradient.const_data_ptr());
   EXPECT_TRUE(same_bits(result.weight, expected.weight));
@@ -270,8 +269,8 @@ TEST(PackCodesTest, ThreeBitStreamByHand) {
   uint32_t first = 0;
   const int values[] = {1, 2, 3, 4, 5, 6, 7, 0, 1, 2};
   for (int i = 0; i < 10; ++i) first += uint32_t(values[i]) * (1u << (3 * i));
-  first += 3u << 30;                 // low two bits of 7
-  ASSERT_EQ(first, 0xD11F58D1u);     // 11 010 001 000 111 110 101 100 011 010 001
+  first += 3u << 30;              // low two bits of 7
+  ASSERT_EQ(first, 0xD11F58D1u);  // 11 010 001 000 111 110 101 100 011 010 001
   const at::Tensor packed = pack_codes(codes, 3);
   ASSERT_EQ(packed.sizes(), at::IntArrayRef({1, 2}));
   EXPECT_EQ(uint32_t(packed[0][0].item<int32_t>()), 0xD11F58D1u);
@@ -326,10 +325,16 @@ TEST(QuantizeErrorsTest, WrongArgumentsAreNamed) {
   expect_value_error([&] { pack_codes(w, 2); }, "[pack_codes] expected codes of type Byte");
   expect_value_error([&] { unpack_codes(at::zeros({2, 3}, at::kInt), 2, 64); }, "packed of shape [2, 4], got [2, 3]");
   expect_value_error([&] { unpack_codes(at::zeros({2, 3}, at::kInt), 2, -1); }, "expected num_columns >= 0, got -1");
-  expect_value_error([&] { fake_quant_backward(at::zeros({4, 63}), w, s, z, 2, 64, true, true, true, false); },
-                     "[fake_quant_backward] expected gradient of shape [4, 64], got [4, 63]");
-  expect_value_error([&] { fake_quant_backward(at::zeros({64, 4}).t(), w, s, z, 2, 64, true, true, true, true); },
-                     "[fake_quant_backward] expected a contiguous gradient with in_place");
+  expect_value_error(
+      [&] {
+        fake_quant_backward(at::zeros({4, 63}), w, s, z, 2, 64, true, true, true, false);
+      },
+      "[fake_quant_backward] expected gradient of shape [4, 64], got [4, 63]");
+  expect_value_error(
+      [&] {
+        fake_quant_backward(at::zeros({64, 4}).t(), w, s, z, 2, 64, true, true, true, true);
+      },
+      "[fake_quant_backward] expected a contiguous gradient with in_place");
 }
 
 }  // namespace

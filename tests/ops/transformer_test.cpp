@@ -62,8 +62,8 @@ TEST_P(Blocks, RopeRotatesHalvesAndInverts) {
     const at::Tensor a = w.slice(-1, 0, size / 2), b = w.slice(-1, size / 2);
     EXPECT_TRUE(test::close(y, at::cat({a * c - b * s, b * c + a * s}, -1), half() ? 0.004 : 1e-6)) << size;
     EXPECT_TRUE(test::close(rope(y, angle.cos(), angle.sin(), true), x, tolerance())) << size;
-    EXPECT_TRUE(test::close(composed::rope(x, angle.cos(), angle.sin(), true),
-                            rope(x, angle.cos(), angle.sin(), true), tolerance()));
+    EXPECT_TRUE(test::close(composed::rope(x, angle.cos(), angle.sin(), true), rope(x, angle.cos(), angle.sin(), true),
+                            tolerance()));
   }
 }
 
@@ -136,10 +136,14 @@ INSTANTIATE_TEST_SUITE_P(
                         AttentionCase{"two segments", 9, 3, 64, 150, {{0, 63, -1}, {63, 150, -1}}},
                         AttentionCase{"whole blocks", 4, 4, 32, 192, {{0, 64, -1}, {64, 192, -1}}},
                         AttentionCase{"long", 2, 1, 128, 270, {{0, 270, -1}}},
-                        AttentionCase{"prompt with responses", 6, 2, 64, 160,
+                        AttentionCase{"prompt with responses",
+                                      6,
+                                      2,
+                                      64,
+                                      160,
                                       {{0, 70, -1}, {70, 90, 0}, {90, 91, 0}, {91, 120, -1}, {120, 155, 3}}},
-                        AttentionCase{"gaps and an empty segment", 2, 2, 64, 60,
-                                      {{5, 20, -1}, {20, 20, 0}, {25, 50, 0}}},
+                        AttentionCase{
+                            "gaps and an empty segment", 2, 2, 64, 60, {{5, 20, -1}, {20, 20, 0}, {25, 50, 0}}},
                         AttentionCase{"odd head", 2, 1, 24, 40, {{0, 40, -1}}})));
 
 TEST_P(Attention, EqualsTheDefinitionAndItsDerivative) {
@@ -164,8 +168,8 @@ TEST_P(Attention, EqualsTheDefinitionAndItsDerivative) {
 
   const auto composed_out = composed::segment_attention(q, k, v, c.segments, 0.2);
   EXPECT_TRUE(test::close(composed_out.first, oracle.out.detach(), tolerance));
-  const AttentionGradients composed_gradients = composed::segment_attention_backward(
-      dout, q, k, v, composed_out.first, composed_out.second, c.segments, 0.2);
+  const AttentionGradients composed_gradients =
+      composed::segment_attention_backward(dout, q, k, v, composed_out.first, composed_out.second, c.segments, 0.2);
   EXPECT_TRUE(test::close(composed_gradients.q, oracle.q.grad(), tolerance));
   EXPECT_TRUE(test::close(composed_gradients.k, oracle.k.grad(), tolerance));
   EXPECT_TRUE(test::close(composed_gradients.v, oracle.v.grad(), tolerance));
@@ -190,8 +194,8 @@ TEST_P(Blocks, DecodeAttentionEqualsTheDefinition) {
     const at::Tensor q = random({3, heads, size});
     const std::vector<int64_t> slots = {4, 0, 2}, lengths = {1, 150, 67};
     v[2].slice(1, 67).fill_(NAN);  // behind a row's length anything may lie
-    const at::Tensor out = decode_attention(q, k, v, slots, lengths), again = composed::decode_attention(
-        q, k, v, slots, lengths, 1 / std::sqrt(double(size)));
+    const at::Tensor out = decode_attention(q, k, v, slots, lengths),
+                     again = composed::decode_attention(q, k, v, slots, lengths, 1 / std::sqrt(double(size)));
     for (size_t i = 0; i < slots.size(); ++i) {
       const at::Tensor keys = wide(k[slots[i]].slice(1, 0, lengths[i])).repeat_interleave(3, 0);
       const at::Tensor values = wide(v[slots[i]].slice(1, 0, lengths[i])).repeat_interleave(3, 0);
@@ -238,17 +242,25 @@ TEST(Transformer, WrongArgumentsAreNamed) {
             "[rms_norm] expected weight Float [8], got Float [7]");
   EXPECT_EQ(test::value_error([&] { rms_norm(x.to(at::kHalf), weight, 1e-5); }),
             "[rms_norm] expected x of bfloat16 or float32, got Half");
-  EXPECT_EQ(test::value_error([&] { rms_norm_backward(at::zeros({4, 7}), x, weight, rstd, none); }),
+  EXPECT_EQ(test::value_error([&] {
+              rms_norm_backward(at::zeros({4, 7}), x, weight, rstd, none);
+            }),
             "[rms_norm_backward] expected dy like x (Float [4, 8] on cpu), got Float [4, 7] on cpu");
   EXPECT_EQ(test::value_error([&] { rms_norm_backward(x, x, weight, at::zeros({3}), none); }),
             "[rms_norm_backward] expected rstd float32 with one value per row of x [4, 8], got Float [3]");
   EXPECT_EQ(test::value_error([&] { rms_norm_backward(x, x, weight, rstd, wrong_grad); }),
             "[rms_norm_backward] expected weight_grad float32 [8], got Float [7]");
-  EXPECT_EQ(test::value_error([&] { rope(at::zeros({2, 1, 3}), x, x); }),
+  EXPECT_EQ(test::value_error([&] {
+              rope(at::zeros({2, 1, 3}), x, x);
+            }),
             "[rope] expected x [T, heads, E] with even E, got [2, 1, 3]");
-  EXPECT_EQ(test::value_error([&] { rope(at::zeros({2, 1, 4}), x, x); }),
+  EXPECT_EQ(test::value_error([&] {
+              rope(at::zeros({2, 1, 4}), x, x);
+            }),
             "[rope] expected cos and sin float32 [2, 2], got Float [4, 8]");
-  EXPECT_EQ(test::value_error([&] { silu_mul(x, at::zeros({4, 7})); }),
+  EXPECT_EQ(test::value_error([&] {
+              silu_mul(x, at::zeros({4, 7}));
+            }),
             "[silu_mul] expected up like gate (Float [4, 8] on cpu), got Float [4, 7] on cpu");
 }
 
@@ -262,19 +274,28 @@ TEST(Transformer, WrongSegmentsAreNamed) {
             "[segment_attention] expected segment 1 to begin after segment 0 ends, got 4 before 5");
   EXPECT_EQ(run({{0, 3, -1}, {3, 5, 0}, {5, 6, 1}}),
             "[segment_attention] expected the parent of segment 2 to be an earlier segment without a parent, got 1");
-  EXPECT_EQ(test::value_error([&] { segment_attention(q, at::zeros({10, 3, 8}), k, {}); }),
+  EXPECT_EQ(test::value_error([&] {
+              segment_attention(q, at::zeros({10, 3, 8}), k, {});
+            }),
             "[segment_attention] expected q [T, H, E] and k [T, J, E] of one dtype with H a multiple of J, got "
             "[10, 4, 8] and [10, 3, 8]");
-  EXPECT_EQ(test::value_error([&] { segment_attention_backward(q, q, k, k, q, at::zeros({10, 3}), {}); }),
+  EXPECT_EQ(test::value_error([&] {
+              segment_attention_backward(q, q, k, k, q, at::zeros({10, 3}), {});
+            }),
             "[segment_attention_backward] expected logsumexp float32 [10, 4], got Float [10, 3]");
   const at::Tensor cache = at::zeros({2, 2, 6, 8});
   EXPECT_EQ(test::value_error([&] { decode_attention(q.slice(0, 0, 1), cache, cache, {0}, {7}); }),
             "[decode_attention] expected slot in 0..1 and length in 1..6 of row 0, got 0 and 7");
-  EXPECT_EQ(test::value_error([&] { decode_attention(q.slice(0, 0, 1), cache, cache, {0, 1}, {1, 1}); }),
+  EXPECT_EQ(test::value_error([&] {
+              decode_attention(q.slice(0, 0, 1), cache, cache, {0, 1}, {1, 1});
+            }),
             "[decode_attention] expected 1 slots and lengths, got 2 and 2");
-  EXPECT_EQ(test::value_error([&] { decode_attention(q, at::zeros({2, 3, 6, 8}), cache, {}, {}); }),
-            "[decode_attention] expected q [S, H, E] and k_cache [slots, J, capacity, E] of one dtype with H a multiple "
-            "of J, got [10, 4, 8] and [2, 3, 6, 8]");
+  EXPECT_EQ(
+      test::value_error([&] {
+        decode_attention(q, at::zeros({2, 3, 6, 8}), cache, {}, {});
+      }),
+      "[decode_attention] expected q [S, H, E] and k_cache [slots, J, capacity, E] of one dtype with H a multiple "
+      "of J, got [10, 4, 8] and [2, 3, 6, 8]");
 }
 
 }  // namespace

@@ -44,10 +44,12 @@ TEST(Overrides, ListItemsGoById) {
 }
 
 TEST(Overrides, NameOfAComponentGrowsSettings) {
-  EXPECT_EQ(after("optimizer: adamw", "optimizer.adamw.learning_rate=1e-3"), same("optimizer: {adamw: {learning_rate: 1e-3}}"));
+  EXPECT_EQ(after("optimizer: adamw", "optimizer.adamw.learning_rate=1e-3"),
+            same("optimizer: {adamw: {learning_rate: 1e-3}}"));
   EXPECT_EQ(after("optimizer: {adamw: {x: 1}}", "optimizer.adamw.y=2"), same("optimizer: {adamw: {x: 1, y: 2}}"));
-  EXPECT_EQ(fault("optimizer: adamw", "optimizer.sgd.learning_rate=1"),
-            "override optimizer.sgd.learning_rate=1: 'sgd' is not part of the text 'adamw' in optimizer.sgd.learning_rate=1");
+  EXPECT_EQ(
+      fault("optimizer: adamw", "optimizer.sgd.learning_rate=1"),
+      "override optimizer.sgd.learning_rate=1: 'sgd' is not part of the text 'adamw' in optimizer.sgd.learning_rate=1");
 }
 
 TEST(Overrides, MalformedOnes) {
@@ -63,11 +65,14 @@ data: {train: {generators: [chain_sums]}}
 stages: [{id: t, type: train, model: base, data: train}]
 )");
   EXPECT_EQ(load_recipe(file, {"seed=1", "seed=2"}).seed, 2);
-  const std::string text = message_of<ConfigError>([&] { load_recipe(file, {"stages.x.max_steps=1", "nonsense", "seed=3"}); });
+  const std::string text = message_of<ConfigError>([&] {
+    load_recipe(file, {"stages.x.max_steps=1", "nonsense", "seed=3"});
+  });
   expect_contains(text, "override stages.x.max_steps=1: no item with id 'x'");
   expect_contains(text, "override 'nonsense' must have the form");
   const std::string bad_values = message_of<ConfigError>([&] { load_recipe(file, {"stages.t.max_steps=0", "sed=3"}); });
-  expect_contains(bad_values, "override stages.t.max_steps=0: stages.t.max_steps: 0 is out of range; allowed: 1..1000000000");
+  expect_contains(bad_values,
+                  "override stages.t.max_steps=0: stages.t.max_steps: 0 is out of range; allowed: 1..1000000000");
   expect_contains(bad_values, "override sed=3: sed: unknown key; did you mean 'seed'?");
 }
 

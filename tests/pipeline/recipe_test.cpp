@@ -20,7 +20,8 @@ data:
   train: {generators: [chain_sums]}
 )";
 
-std::string faults_of(const RecipeFolder& folder, const std::string& text, const std::vector<std::string>& overrides = {}) {
+std::string faults_of(const RecipeFolder& folder, const std::string& text,
+                      const std::vector<std::string>& overrides = {}) {
   const auto file = folder.write("faulty.yaml", text);
   return message_of<ConfigError>([&] { load_recipe(file, overrides); });
 }
@@ -33,7 +34,8 @@ std::vector<std::string> ids_of(const Recipe& recipe) {
 
 TEST(Recipe, NamesAndDefaults) {
   const RecipeFolder folder;
-  const Recipe recipe = load_recipe(folder.write("plain.yaml", cat(kNouns, "stages:\n  - {id: rtn, type: quantize, model: base, quant: w2, initializer: rtn}\n")));
+  const Recipe recipe = load_recipe(folder.write(
+      "plain.yaml", cat(kNouns, "stages:\n  - {id: rtn, type: quantize, model: base, quant: w2, initializer: rtn}\n")));
   EXPECT_EQ(recipe.name, "plain");
   EXPECT_EQ(recipe.output_dir, "runs/plain");
   EXPECT_EQ(recipe.seed, 42);
@@ -76,7 +78,9 @@ stages:
   - {type: train}
 stagess: []
 )");
-  const auto expect = [&](int line, const std::string& message) { expect_contains(text, cat("faulty.yaml:", line, ": ", message)); };
+  const auto expect = [&](int line, const std::string& message) {
+    expect_contains(text, cat("faulty.yaml:", line, ": ", message));
+  };
   expect_contains(text, "faulty.yaml cannot be run");
   expect(1, "sede: unknown key; did you mean 'seed'?");
   expect(3, "models.base.dtype: unknown value 'bf16' (one of auto, bfloat16, float32)");
@@ -103,7 +107,8 @@ TEST(Recipe, RootOfTheWrongKind) {
   expect_contains(faults_of(folder, "a: [\n"), "not valid YAML");
   expect_contains(faults_of(folder, "models: [a]\nstages: {}\n"), "models: a map of names is expected, found a list");
   expect_contains(faults_of(folder, "name: x\n"), "stages: a list of at least one stage is required");
-  expect_contains(message_of<ConfigError>([&] { load_recipe(folder.path() / "none.yaml"); }), "none.yaml: no such recipe");
+  expect_contains(message_of<ConfigError>([&] { load_recipe(folder.path() / "none.yaml"); }),
+                  "none.yaml: no such recipe");
 }
 
 TEST(Recipe, DuplicateAndUnfitIds) {
@@ -117,7 +122,8 @@ TEST(Recipe, DuplicateAndUnfitIds) {
   expect_contains(text, "faulty.yaml:9: stages.a: the id is used twice");
   expect_contains(text, "faulty.yaml:10: stages.base: the id is used twice");
   expect_contains(text, "faulty.yaml:11: stages[3].id: '../../etc' may hold letters, digits, '_' and '-' only");
-  expect_contains(faults_of(folder, "models: {a/b: {path: m}}\nstages: [{id: s, type: train}]\n"), "models.a/b: an id may hold letters");
+  expect_contains(faults_of(folder, "models: {a/b: {path: m}}\nstages: [{id: s, type: train}]\n"),
+                  "models.a/b: an id may hold letters");
 }
 
 TEST(Recipe, CyclesAreNamed) {
@@ -178,7 +184,8 @@ TEST(Recipe, OneFileMayBeIncludedTwiceButNotInACircle) {
   folder.write("base.yaml", "seed: 5\n");
   folder.write("left.yaml", "include: base.yaml\n");
   folder.write("right.yaml", "include: base.yaml\n");
-  const auto file = folder.write("main.yaml", cat("include: [left.yaml, right.yaml]\n", kNouns, "stages: [{id: t, type: train, model: base, data: train}]\n"));
+  const auto file = folder.write("main.yaml", cat("include: [left.yaml, right.yaml]\n", kNouns,
+                                                  "stages: [{id: t, type: train, model: base, data: train}]\n"));
   EXPECT_EQ(load_recipe(file).seed, 5);
   folder.write("base.yaml", "seed: 5\ninclude: left.yaml\n");
   expect_contains(message_of<ConfigError>([&] { load_recipe(file); }), "base.yaml:2: include '");
@@ -187,7 +194,8 @@ TEST(Recipe, OneFileMayBeIncludedTwiceButNotInACircle) {
 
 TEST(Recipe, BadIncludes) {
   const RecipeFolder folder;
-  expect_contains(faults_of(folder, "name: x\ninclude: [quant/none.yaml]\n"), "faulty.yaml:2: include 'quant/none.yaml' not found");
+  expect_contains(faults_of(folder, "name: x\ninclude: [quant/none.yaml]\n"),
+                  "faulty.yaml:2: include 'quant/none.yaml' not found");
   expect_contains(faults_of(folder, "include: [{a: b}]\n"), "faulty.yaml:1: include: a file name is expected");
   folder.write("list.yaml", "[1, 2]\n");
   expect_contains(faults_of(folder, "include: list.yaml\n"), "list.yaml: must be a map of keys");
@@ -196,7 +204,8 @@ TEST(Recipe, BadIncludes) {
 TEST(Recipe, FaultsOfAnIncludedFileNameThatFile) {
   const RecipeFolder folder;
   folder.write("more.yaml", "data:\n  train: {num_exmaples: 3}\n");
-  expect_contains(faults_of(folder, cat("include: more.yaml\n", kNouns, "stages: [{id: t, type: train, model: base, data: train}]\n")),
+  expect_contains(faults_of(folder, cat("include: more.yaml\n", kNouns,
+                                        "stages: [{id: t, type: train, model: base, data: train}]\n")),
                   "more.yaml:2: data.train.num_exmaples: unknown key; did you mean 'num_examples'?");
 }
 
@@ -210,8 +219,9 @@ stages:
 )"));
   const std::string quoted = message_of<ConfigError>([&] { load_recipe(file); });
   expect_contains(quoted, "stages.t.batch_size: expected an integer, found the text '11' in quotes");
-  const auto plain = folder.write("plain.yaml", cat(kNouns, "name: one-${seed}\nseed: 7\noutput_dir: out/${name}/${stages.t.max_steps}\n",
-                                                    "stages:\n  - {id: t, type: train, model: base, data: train, max_steps: 11}\n"));
+  const auto plain = folder.write(
+      "plain.yaml", cat(kNouns, "name: one-${seed}\nseed: 7\noutput_dir: out/${name}/${stages.t.max_steps}\n",
+                        "stages:\n  - {id: t, type: train, model: base, data: train, max_steps: 11}\n"));
   const Recipe recipe = load_recipe(plain, {"seed=9", "stages.t.max_steps=3"});
   EXPECT_EQ(recipe.name, "one-9");
   EXPECT_EQ(recipe.output_dir, "out/one-9/3") << "overrides count before references are replaced";
@@ -219,7 +229,8 @@ stages:
 
 TEST(Recipe, BadReferencesAreAllShown) {
   const RecipeFolder folder;
-  const std::string text = faults_of(folder, cat(kNouns, "name: ${nmae}\noutput_dir: ${output_dir}\ndevice: ${models}\nstages: [\"${name\"]\n"));
+  const std::string text = faults_of(
+      folder, cat(kNouns, "name: ${nmae}\noutput_dir: ${output_dir}\ndevice: ${models}\nstages: [\"${name\"]\n"));
   expect_contains(text, "faulty.yaml:7: ${nmae} names no single value of this recipe");
   expect_contains(text, "faulty.yaml:8: ${...} refers to itself");
   expect_contains(text, "faulty.yaml:9: ${models} names no single value of this recipe");
@@ -228,7 +239,8 @@ TEST(Recipe, BadReferencesAreAllShown) {
 
 TEST(Recipe, ResolvedRecipeLoadsToTheSame) {
   const RecipeFolder folder;
-  folder.write("part.yaml", "quant: {w4: {num_bits: 4, overrides: {\"*.down_proj\": {num_bits: 8}, \"model.layers.0.*\": none}}}\n");
+  folder.write("part.yaml",
+               "quant: {w4: {num_bits: 4, overrides: {\"*.down_proj\": {num_bits: 8}, \"model.layers.0.*\": none}}}\n");
   const auto file = folder.write("main.yaml", cat("include: part.yaml\n", kNouns, R"(stages:
   - {id: q, type: quantize, model: base, quant: w4, initializer: {gptq: {act_order: true}}, calibration: {data: train}}
   - {id: scores, type: evaluate, models: [base, q], tasks: train, compare: ["base->q"]}

@@ -19,7 +19,8 @@ class RecipeFolder {
     // Every file of a run is fsynced, which takes seconds on a disk that is busy; memory is at once.
     const std::filesystem::path memory = "/dev/shm";
     const bool has_memory = ::access(memory.c_str(), W_OK) == 0;
-    std::string pattern = ((has_memory ? memory : std::filesystem::temp_directory_path()) / "rqat_recipe_XXXXXX").string();
+    std::string pattern =
+        ((has_memory ? memory : std::filesystem::temp_directory_path()) / "rqat_recipe_XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) std::abort();
     path_ = pattern;
   }

@@ -102,8 +102,9 @@ TEST_F(Runner, RunsOnceThenKeepsWhatIsUnchanged) {
   run();
   EXPECT_EQ(ran(), (Ids{"rtn", "kd", "sft", "scores"}));
   EXPECT_EQ(measured(), (Ids{"base", "rtn", "kd"}));
-  for (const char* file : {"recipe.yaml", "run.json", "report.html", "rtn/model.safetensors", "rtn/rqat_quant.json", "rtn/rqat_state.safetensors",
-                           "kd/metrics.jsonl", "kd/config.json", "kd/tokenizer.json", "scores/results.json"}) {
+  for (const char* file : {"recipe.yaml", "run.json", "report.html", "rtn/model.safetensors", "rtn/rqat_quant.json",
+                           "rtn/rqat_state.safetensors", "kd/metrics.jsonl", "kd/config.json", "kd/tokenizer.json",
+                           "scores/results.json"}) {
     EXPECT_TRUE(fs::exists(out() / file)) << file;
   }
   const json kd = stamp("kd");
@@ -158,7 +159,10 @@ TEST_F(Runner, FailedStageLeavesNoStampAndTheRestResumes) {
 }
 
 TEST_F(Runner, OnlySomeStages) {
-  expect_contains(message_of<base::ConfigError>([&] { run({}, {false, {"kd"}}); }), "stage kd reads 'rtn', which has not run yet");
+  expect_contains(message_of<base::ConfigError>([&] {
+                    run({}, {false, {"kd"}});
+                  }),
+                  "stage kd reads 'rtn', which has not run yet");
   run({}, {false, {"rtn"}});
   EXPECT_EQ(ran(), Ids{"rtn"});
   run({}, {false, {"kd"}});
@@ -181,7 +185,8 @@ TEST_F(Runner, SourceInAnotherTypeIsConverted) {
   run({"models.base.dtype=bfloat16"}, {false, {"sft"}});
   EXPECT_EQ(ran(), (Ids{"base", "sft"}));
   EXPECT_EQ(io::read_json(out() / "sft" / "config.json").at("torch_dtype"), "bfloat16");
-  EXPECT_EQ(io::read_json(folder_.path() / "tiny" / "config.json").at("torch_dtype"), "float32") << "the source stays as it was";
+  EXPECT_EQ(io::read_json(folder_.path() / "tiny" / "config.json").at("torch_dtype"), "float32")
+      << "the source stays as it was";
   run({"models.base.dtype=bfloat16"}, {false, {"sft"}});
   EXPECT_EQ(ran(), Ids{});
   run({"models.base.dtype=float32"}, {false, {"sft"}});
@@ -195,8 +200,11 @@ TEST_F(Runner, MissingSource) {
 }
 
 TEST_F(Runner, QuantisedModelIsNotQuantisedTwice) {
-  const auto file = folder_.write("twice.yaml", base::read_file(file_) + "  - {id: again, type: quantize, model: rtn, quant: w4, initializer: rtn}\n");
-  expect_contains(message_of<base::ConfigError>([&] { run_recipe(load_recipe(file), {}); }), "stage again: model 'rtn' is quantised already");
+  const auto file =
+      folder_.write("twice.yaml", base::read_file(file_) +
+                                      "  - {id: again, type: quantize, model: rtn, quant: w4, initializer: rtn}\n");
+  expect_contains(message_of<base::ConfigError>([&] { run_recipe(load_recipe(file), {}); }),
+                  "stage again: model 'rtn' is quantised already");
 }
 
 TEST_F(Runner, SameRunTwiceGivesTheSameWeights) {

@@ -53,7 +53,8 @@ void collect_configs(const fs::path& file, std::set<fs::path>& found) {
 
 TEST(Recipes, EachLoadsAndStartsWithTheCommandThatRunsIt) {
   const std::vector<fs::path> files = yaml_files(kRoot / "recipes");
-  EXPECT_EQ(files.size(), kRecipes) << "recipes came or went: change the number here, and say so in recipes/'s documentation";
+  EXPECT_EQ(files.size(), kRecipes)
+      << "recipes came or went: change the number here, and say so in recipes/'s documentation";
   for (const fs::path& file : files) {
     SCOPED_TRACE(file.string());
     const std::string command = cat("# rqat train --config ", file.lexically_relative(kRoot).string());
@@ -126,8 +127,10 @@ TEST(Recipes, EachBuildsOnTheMetaDevice) {
 
 /// The settings that reference material on Reasoning-QAT gives.
 TEST(Recipes, ReasoningQatSettings) {
-  for (const auto& [name, bits, rate] : {std::tuple{"qwen3_0.6b_w3g128", 3, "1e-05"}, {"qwen3_0.6b_w2g128", 2, "2e-05"},
-                                         {"r1_distill_qwen_1.5b_w3g128", 3, "1e-05"}, {"r1_distill_qwen_1.5b_w2g128", 2, "2e-05"}}) {
+  for (const auto& [name, bits, rate] : {std::tuple{"qwen3_0.6b_w3g128", 3, "1e-05"},
+                                         {"qwen3_0.6b_w2g128", 2, "2e-05"},
+                                         {"r1_distill_qwen_1.5b_w3g128", 3, "1e-05"},
+                                         {"r1_distill_qwen_1.5b_w2g128", 2, "2e-05"}}) {
     SCOPED_TRACE(name);
     const Recipe recipe = load_recipe(kRoot / cat("recipes/reasoning_qat_", name, ".yaml"));
     ASSERT_EQ(recipe.quant.size(), 1u);

@@ -29,7 +29,8 @@ TEST(AddedTokens, TextWithoutTokensIsOneSegment) {
 }
 
 TEST(AddedTokens, LeftmostLongest) {
-  EXPECT_EQ(split({token("<a", 1), token("<a>", 2), token("a>b", 3)}, "x<a>b<a"), (Found{{"x", -1}, {"<a>", 2}, {"b", -1}, {"<a", 1}}));
+  EXPECT_EQ(split({token("<a", 1), token("<a>", 2), token("a>b", 3)}, "x<a>b<a"),
+            (Found{{"x", -1}, {"<a>", 2}, {"b", -1}, {"<a", 1}}));
 }
 
 TEST(AddedTokens, SpecialTokensStayTextWhenNotParsed) {
@@ -50,7 +51,8 @@ TEST(AddedTokens, StripsTakeWhiteSpaceAround) {
 TEST(AddedTokens, SingleWordNeedsFreeSides) {
   AddedToken word = token("ing", 1);
   word.single_word = true;
-  EXPECT_EQ(split({word}, "ing sing ing\xC3\xA9 (ing)"), (Found{{"ing", 1}, {" sing ing\xC3\xA9 (", -1}, {"ing", 1}, {")", -1}}));
+  EXPECT_EQ(split({word}, "ing sing ing\xC3\xA9 (ing)"),
+            (Found{{"ing", 1}, {" sing ing\xC3\xA9 (", -1}, {"ing", 1}, {")", -1}}));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ using nlohmann::json;
 
 // The shape of SmolLM2's: a system prompt of its own when the conversation has none.
 constexpr const char* kWithDefaultSystem =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}"
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nBe "
+    "kind.<|im_end|>\\n' }}{% endif %}"
     "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
@@ -25,15 +26,18 @@ std::filesystem::path folder_with(const json& config, const std::string& file = 
 
 TEST(ChatTemplate, DefaultSystemPromptComesFromTheTemplate) {
   const auto chat = load_chat_template(folder_with({{"chat_template", kWithDefaultSystem}}));
-  EXPECT_EQ(chat->render({{"user", "Hi"}}, true), "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-  EXPECT_EQ(chat->render({{"system", "S"}, {"user", "Hi"}}, false), "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n");
+  EXPECT_EQ(chat->render({{"user", "Hi"}}, true),
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(chat->render({{"system", "S"}, {"user", "Hi"}}, false),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n");
   EXPECT_EQ(chat->stop_text(), "<|im_end|>");
   EXPECT_EQ(chat->name(), "tokenizer_config.json");
 }
 
 TEST(ChatTemplate, FileWinsOverConfig) {
-  const auto chat = load_chat_template(folder_with({{"chat_template", "config"}, {"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}},
-                                                   "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"));
+  const auto chat = load_chat_template(
+      folder_with({{"chat_template", "config"}, {"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}},
+                  "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"));
   EXPECT_EQ(chat->name(), "chat_template.jinja");
   EXPECT_EQ(chat->render({{"user", "a"}, {"assistant", "b"}}, false), "<s>a</s>b</s>");
   EXPECT_EQ(chat->stop_text(), "</s>");
@@ -47,7 +51,8 @@ TEST(ChatTemplate, ListOfTemplatesUsesTheDefault) {
 }
 
 TEST(ChatTemplate, ThinkingIsAnOption) {
-  const std::string source = "{% if enable_thinking is defined and enable_thinking is false %}off{% else %}on{% endif %}{{ tools is none }}";
+  const std::string source =
+      "{% if enable_thinking is defined and enable_thinking is false %}off{% else %}on{% endif %}{{ tools is none }}";
   const auto folder = folder_with(nullptr, source);
   EXPECT_EQ(load_chat_template(folder)->render({}, true), "onTrue");
   EXPECT_EQ(load_chat_template(folder, {.enable_thinking = true})->render({}, true), "onTrue");
@@ -76,7 +81,8 @@ TEST(ChatTemplate, Faults) {
     load_chat_template(folder_with(nullptr, "a\n{% include 'b' %}"));
     FAIL();
   } catch (const base::IoError& error) {
-    EXPECT_NE(std::string(error.what()).find("chat_template.jinja:2: chat template: tag 'include'"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("chat_template.jinja:2: chat template: tag 'include'"), std::string::npos)
+        << error.what();
   }
   const auto chat = load_chat_template(folder_with(nullptr, "{{ raise_exception('roles must alternate') }}"));
   EXPECT_THROW(chat->render({}, false), base::DataError);

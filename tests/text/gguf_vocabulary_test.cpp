@@ -94,7 +94,8 @@ struct Toy {
 TEST(GgufVocabulary, ReadsTokensMergesAndRoles) {
   Toy toy;
   auto tokenizer = toy.load();
-  EXPECT_EQ(tokenizer->encode("ab12<|im_end|><think>[PAD260]"), (Ids{256, '1', '2', 258, 259, '[', 'P', 'A', 'D', '2', '6', '0', ']'}));
+  EXPECT_EQ(tokenizer->encode("ab12<|im_end|><think>[PAD260]"),
+            (Ids{256, '1', '2', 258, 259, '[', 'P', 'A', 'D', '2', '6', '0', ']'}));
   EXPECT_EQ(tokenizer->encode("<|im_end|>", false).size(), 10u);
   EXPECT_EQ(tokenizer->eos_id(), 258);
   EXPECT_EQ(tokenizer->bos_id(), -1);
@@ -157,8 +158,10 @@ std::unique_ptr<Tokenizer> load_llama3(const std::filesystem::path& folder) {
   for (const std::string& line : base::split(base::read_file(folder / "vocab.bpe"), '\n')) {
     if (!line.empty() && line[0] != '#') value["model"]["merges"].push_back(line);
   }
-  const char* pattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  const nlohmann::json split = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const char* pattern =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const nlohmann::json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
   const nlohmann::json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   value["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}};
   return load_tokenizer(write_text(fresh_folder("llama3") / "tokenizer.json", value.dump()));

@@ -1,5 +1,5 @@
-// Lets tests/interop/*.py run the tokenizer and the chat templates on files: disabled in ordinary runs, because their oracles
-// are Python packages. RQAT_DRIVER_IN and RQAT_DRIVER_OUT name files with one JSON value a line.
+// Lets tests/interop/*.py run the tokenizer and the chat templates on files: disabled in ordinary runs, because their
+// oracles are Python packages. RQAT_DRIVER_IN and RQAT_DRIVER_OUT name files with one JSON value a line.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

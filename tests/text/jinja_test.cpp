@@ -46,24 +46,31 @@ TEST(Jinja, Expressions) {
            Case{"{{ 'a' ~ 1 ~ none }}", "a1None"},
            Case{"{{ 'x' + 'y' }}{{ [1] + [2] }}", "xy[1, 2]"},
            Case{"{{ a > 3 and a <= 7 or missing }}", "True"},
-           Case{"{{ not a == 7 }} {{ 2 in l }} {{ 9 not in l }} {{ 'k' in d }} {{ 'l' in s }}", "False True True True True"},
+           Case{"{{ not a == 7 }} {{ 2 in l }} {{ 9 not in l }} {{ 'k' in d }} {{ 'l' in s }}",
+                "False True True True True"},
            Case{"{{ 'y' if a else 'n' }}{{ 'y' if missing }}", "y"},
            Case{"{{ l[0] }}{{ l[-1] }}{{ l[1:] }}{{ l[::-1] }}{{ l[:-1] }}", "13[2, 3][3, 2, 1][1, 2]"},
            Case{"{{ s[1] }}{{ s[-2:] }}{{ s | length }}", "\xC3\xA9lo5"},
            Case{"{{ d.k }}{{ d['k'] }}{{ d.get('x', 'z') }}{{ d.get('x') }}", "vvzNone"},
-           Case{"{{ d.n is none }} {{ d.q is defined }} {{ s is string }} {{ l is not mapping }}", "True False True True"},
+           Case{"{{ d.n is none }} {{ d.q is defined }} {{ s is string }} {{ l is not mapping }}",
+                "True False True True"},
            Case{"{{ 4 is divisibleby 2 }} {{ 3 is even }} {{ 3 is odd }}", "True False True"},
            Case{"{{ (1, 'b', [true, none]) }}", "[1, 'b', [True, None]]"},
            Case{"{{ 'it\\'s' }}{{ \"\\u00e9\\n\" }}", "it's\xC3\xA9\n"},
            Case{"{{ '  x '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'a\n'.rstrip('\n') }}", "x|a|a"},
-           Case{"{{ 'a,b,c'.split(',')[-1] }}{{ ' a  b '.split() }}{{ 'a,b,c'.split(',', 1) }}", "c['a', 'b']['a', 'b,c']"},
+           Case{"{{ 'a,b,c'.split(',')[-1] }}{{ ' a  b '.split() }}{{ 'a,b,c'.split(',', 1) }}",
+                "c['a', 'b']['a', 'b,c']"},
            Case{"{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith('x') }}{{ 'aXa'.replace('a', 'b') }}", "TrueFalsebXb"},
-           Case{"{{ ' t ' | trim }}{{ 'aB' | upper }}{{ 'aB' | lower }}{{ 'aB c' | capitalize }}{{ 'ab cd' | title }}", "tABabAb cAb Cd"},
-           Case{"{{ l | join('-') }}{{ l | first }}{{ l | last }}{{ missing | default('d') }}{{ '' | default('e', true) }}", "1-2-313de"},
+           Case{"{{ ' t ' | trim }}{{ 'aB' | upper }}{{ 'aB' | lower }}{{ 'aB c' | capitalize }}{{ 'ab cd' | title }}",
+                "tABabAb cAb Cd"},
+           Case{"{{ l | join('-') }}{{ l | first }}{{ l | last }}{{ missing | default('d') }}{{ '' | default('e', "
+                "true) }}",
+                "1-2-313de"},
            Case{"{{ d | tojson }}{{ s | tojson }}", "{\"k\": \"v\", \"n\": null}\"h\xC3\xA9llo\""},
            Case{"{{ {'a': [1, {}]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"},
            Case{"{{ '12' | int + 1 }}{{ 'x' | int }}{{ 5 | string + '!' }}", "1305!"},
-           Case{"{{ l | map('string') | join }}{{ l | select('odd') | list }}{{ l | reverse | list }}", "123[1, 3][3, 2, 1]"},
+           Case{"{{ l | map('string') | join }}{{ l | select('odd') | list }}{{ l | reverse | list }}",
+                "123[1, 3][3, 2, 1]"},
            Case{"{{ [{'x': 1}, {'x': 2}] | selectattr('x', 'equalto', 2) | list }}", "[{'x': 2}]"},
            Case{"{{ range(3) | list }}{{ range(4, 0, -2) | list }}", "[0, 1, 2][4, 2]"},
            Case{"{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}", "k=v;n=None;"},
@@ -79,7 +86,8 @@ TEST(Jinja, Statements) {
            Case{"{% if l %}a{% elif x %}b{% else %}c{% endif %}", "a"},
            Case{"{% if x %}a{% elif l %}b{% else %}c{% endif %}", "b"},
            Case{"{% if x %}a{% elif y %}b{% else %}c{% endif %}", "c"},
-           Case{"{% for i in l %}{{ loop.index }}{{ loop.first }}{{ loop.last }}{{ loop.length }};{% endfor %}", "1TrueFalse3;2FalseFalse3;3FalseTrue3;"},
+           Case{"{% for i in l %}{{ loop.index }}{{ loop.first }}{{ loop.last }}{{ loop.length }};{% endfor %}",
+                "1TrueFalse3;2FalseFalse3;3FalseTrue3;"},
            Case{"{% for i in [] %}x{% else %}none{% endfor %}", "none"},
            Case{"{% for i in l if i > 1 %}{{ i }}{{ loop.index0 }}{% endfor %}", "2031"},
            Case{"{% for i in l %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "13"},
@@ -108,13 +116,15 @@ TEST(Jinja, WhiteSpaceRules) {
 }
 
 TEST(Jinja, MacrosDoNotSeeTheirCallersNames) {
-  EXPECT_EQ(render("{% set g = 1 %}{% macro m() %}{{ g }}{{ i }}{% endmacro %}{% for i in [5] %}{{ m() }}{% endfor %}"), "1");
+  EXPECT_EQ(render("{% set g = 1 %}{% macro m() %}{{ g }}{{ i }}{% endmacro %}{% for i in [5] %}{{ m() }}{% endfor %}"),
+            "1");
 }
 
 TEST(Jinja, UnsupportedSyntaxIsAnIoErrorWithItsLine) {
-  for (const char* source : {"\n{% include 'x' %}", "\n{{ x | nosuch }}", "\n{{ x is nosuch }}", "\n{{ x", "\n{% if x %}", "\n{% for %}", "\n{{ 'x }}",
-                             "\n{# x", "\n{{ ? }}", "\n{{ x ** }}", "\n{{ (x }}", "\n{% endif %}", "\n{% for a in b recursive %}{% endfor %}",
-                             "\n{% set x %}", "\n{% macro m( %}", "\n{{ '\\uZZZZ' }}", "\n{{ 99999999999999999999 }}"}) {
+  for (const char* source : {"\n{% include 'x' %}", "\n{{ x | nosuch }}", "\n{{ x is nosuch }}", "\n{{ x",
+                             "\n{% if x %}", "\n{% for %}", "\n{{ 'x }}", "\n{# x", "\n{{ ? }}", "\n{{ x ** }}",
+                             "\n{{ (x }}", "\n{% endif %}", "\n{% for a in b recursive %}{% endfor %}", "\n{% set x %}",
+                             "\n{% macro m( %}", "\n{{ '\\uZZZZ' }}", "\n{{ 99999999999999999999 }}"}) {
     try {
       Template(source, "test.jinja");
       FAIL() << source;
@@ -134,30 +144,70 @@ TEST(Jinja, UnsupportedSyntaxIsAnIoErrorWithItsLine) {
 }
 
 TEST(Jinja, FailuresAtRunTimeAreDataErrors) {
-  for (const char* source : {"{{ raise_exception('no') }}", "{{ x.y }}", "{{ 1 + 'a' }}", "{{ nosuch() }}", "{{ 1 / 0 }}", "{{ 'a'.nosuch() }}",
-                             "{{ {}.nosuch() }}", "{{ 5 | length }}", "{% for i in 5 %}{% endfor %}", "{% set a, b = [1] %}", "{% set x = 1 %}{% set x.y = 2 %}",
-                             "{{ range(1000000) }}", "{{ range('a') }}", "{{ range() }}", "{{ range(1, 2, 0) }}", "{{ x + 1 }}", "{{ -'a' }}", "{{ [1][::0] }}",
-                             "{{ {1: 2} }}", "{{ x | tojson }}", "{{ 1 | tojson(sort_keys=true) }}", "{{ 'a'.split('') }}", "{{ [1] | map('nosuch') }}",
-                             "{{ [1] | select('nosuch') }}", "{{ 'a'.replace('', 'b') }}", "{{ (1)(2) }}", "{{ x.y() }}", "{{ 1.items() }}",
-                             "{{ 9007199254740993 * 9007199254740993 }}", "{{ 'a' - 'b' }}", "{{ 1 | items }}", "{{ 99999999999999999999.5 | int }}", "{{ 1[0:1] }}", "{{ [1]['a':] }}"}) {
+  for (const char* source : {"{{ raise_exception('no') }}",
+                             "{{ x.y }}",
+                             "{{ 1 + 'a' }}",
+                             "{{ nosuch() }}",
+                             "{{ 1 / 0 }}",
+                             "{{ 'a'.nosuch() }}",
+                             "{{ {}.nosuch() }}",
+                             "{{ 5 | length }}",
+                             "{% for i in 5 %}{% endfor %}",
+                             "{% set a, b = [1] %}",
+                             "{% set x = 1 %}{% set x.y = 2 %}",
+                             "{{ range(1000000) }}",
+                             "{{ range('a') }}",
+                             "{{ range() }}",
+                             "{{ range(1, 2, 0) }}",
+                             "{{ x + 1 }}",
+                             "{{ -'a' }}",
+                             "{{ [1][::0] }}",
+                             "{{ {1: 2} }}",
+                             "{{ x | tojson }}",
+                             "{{ 1 | tojson(sort_keys=true) }}",
+                             "{{ 'a'.split('') }}",
+                             "{{ [1] | map('nosuch') }}",
+                             "{{ [1] | select('nosuch') }}",
+                             "{{ 'a'.replace('', 'b') }}",
+                             "{{ (1)(2) }}",
+                             "{{ x.y() }}",
+                             "{{ 1.items() }}",
+                             "{{ 9007199254740993 * 9007199254740993 }}",
+                             "{{ 'a' - 'b' }}",
+                             "{{ 1 | items }}",
+                             "{{ 99999999999999999999.5 | int }}",
+                             "{{ 1[0:1] }}",
+                             "{{ [1]['a':] }}"}) {
     EXPECT_THROW(render(source), base::DataError) << source;
   }
 }
 
 TEST(Jinja, ValuesNeitherNestWithoutBoundNorPrintThemselves) {
   for (const char* item : {"[ns.x]", "{'a': ns.x}", "dict(a=ns.x)"}) {
-    EXPECT_THROW(render(base::cat("{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = ", item, " %}{% endfor %}")), base::DataError) << item;
+    EXPECT_THROW(render(base::cat("{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = ", item,
+                                  " %}{% endfor %}")),
+                 base::DataError)
+        << item;
   }
-  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.a = [ns] %}{{ ns }}{{ ns == ns }}{{ ns.a }}"), "<namespace>True[<namespace>]");
+  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.a = [ns] %}{{ ns }}{{ ns == ns }}{{ ns.a }}"),
+            "<namespace>True[<namespace>]");
 }
 
 TEST(Jinja, RunawayTemplatesStop) {
-  const std::string loops = "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}{% endfor %}{% endfor %}{% endfor %}";
+  const std::string loops =
+      "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}{% endfor %}{% endfor %}{% endfor "
+      "%}";
   EXPECT_THROW(render(loops + loops), base::DataError);
   EXPECT_THROW(render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), base::DataError);
-  EXPECT_THROW(render("{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{{ ns.s }}{% endfor %}"), base::DataError);
-  EXPECT_THROW(render("{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(30) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"), base::DataError);
-  EXPECT_THROW(render("{% set ns = namespace(s=[1]) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"), base::DataError);
+  EXPECT_THROW(render("{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{{ "
+                      "ns.s }}{% endfor %}"),
+               base::DataError);
+  EXPECT_THROW(
+      render("{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(30) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"),
+      base::DataError);
+  EXPECT_THROW(
+      render("{% set ns = namespace(s=[1]) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"),
+      base::DataError);
 }
 
 // Conversations rendered by huggingface.js's tests, with their expected text.
@@ -166,7 +216,8 @@ TEST(Jinja, GoldenConversations) {
   if (root == nullptr) GTEST_SKIP() << "RQAT_DATA is not set";
   size_t equal = 0;
   std::vector<std::string> others;
-  for (const std::string& line : base::split(base::read_file(std::filesystem::path(root) / "chat_templates/golden/hfjs_e2e_cases.jsonl"), '\n')) {
+  for (const std::string& line :
+       base::split(base::read_file(std::filesystem::path(root) / "chat_templates/golden/hfjs_e2e_cases.jsonl"), '\n')) {
     if (line.empty()) continue;
     const Json item = Json::parse(line);
     if (!item["python_jinja2_matches"].get<bool>()) continue;
@@ -183,7 +234,8 @@ TEST(Jinja, GoldenConversations) {
     }
   }
   // A `call` block, argument unpacking, and tojson(separators=...) are outside the subset.
-  EXPECT_EQ(others, (std::vector<std::string>{"openbmb/MiniCPM3-4B", "ai21labs/AI21-Jamba-Large-1.6", "moonshotai/Kimi-K2-Thinking"}));
+  EXPECT_EQ(others, (std::vector<std::string>{"openbmb/MiniCPM3-4B", "ai21labs/AI21-Jamba-Large-1.6",
+                                              "moonshotai/Kimi-K2-Thinking"}));
   EXPECT_EQ(equal, 47u);
 }
 

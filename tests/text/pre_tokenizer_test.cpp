@@ -22,7 +22,8 @@ PreTokenizer splitter(const std::string& pattern, SplitBehavior behavior, bool i
 TEST(PreTokenizer, Gpt2Pattern) {
   PreTokenizer pre;
   pre.set_byte_level(false, true);
-  EXPECT_EQ(split(pre, "I'll buy 12  eggs!\n\n ok "), (Words{"I", "'ll", " buy", " 12", " ", " eggs", "!", "\n\n", " ok", " "}));
+  EXPECT_EQ(split(pre, "I'll buy 12  eggs!\n\n ok "),
+            (Words{"I", "'ll", " buy", " 12", " ", " eggs", "!", "\n\n", " ok", " "}));
   EXPECT_EQ(split(pre, ""), Words{});
 }
 
@@ -37,8 +38,14 @@ TEST(PreTokenizer, DigitsOneByOneOrInRuns) {
   PreTokenizer single, runs;
   single.add_digits(true);
   runs.add_digits(false);
-  EXPECT_EQ(split(single, "a12\xC2\xBD" "b"), (Words{"a", "1", "2", "\xC2\xBD", "b"}));
-  EXPECT_EQ(split(runs, "a12\xC2\xBD" "b"), (Words{"a", "12\xC2\xBD", "b"}));
+  EXPECT_EQ(split(single,
+                  "a12\xC2\xBD"
+                  "b"),
+            (Words{"a", "1", "2", "\xC2\xBD", "b"}));
+  EXPECT_EQ(split(runs,
+                  "a12\xC2\xBD"
+                  "b"),
+            (Words{"a", "12\xC2\xBD", "b"}));
 }
 
 // The example of the `tokenizers` documentation: "the-final--countdown" at "-".
@@ -46,7 +53,8 @@ TEST(PreTokenizer, SplitBehaviors) {
   const std::string text = "the-final--countdown";
   EXPECT_EQ(split(splitter("-", SplitBehavior::kRemoved), text), (Words{"the", "final", "countdown"}));
   EXPECT_EQ(split(splitter("-", SplitBehavior::kIsolated), text), (Words{"the", "-", "final", "-", "-", "countdown"}));
-  EXPECT_EQ(split(splitter("-", SplitBehavior::kMergedWithPrevious), text), (Words{"the-", "final-", "-", "countdown"}));
+  EXPECT_EQ(split(splitter("-", SplitBehavior::kMergedWithPrevious), text),
+            (Words{"the-", "final-", "-", "countdown"}));
   EXPECT_EQ(split(splitter("-", SplitBehavior::kMergedWithNext), text), (Words{"the", "-final", "-", "-countdown"}));
   EXPECT_EQ(split(splitter("-", SplitBehavior::kContiguous), text), (Words{"the", "-", "final", "--", "countdown"}));
   EXPECT_EQ(split(splitter("[^-]+", SplitBehavior::kRemoved, true), text), (Words{"the", "final", "countdown"}));

@@ -25,7 +25,9 @@ TEST(StreamDecoder, HoldsBackIncompleteCharacters) {
   EXPECT_EQ(decoder.push(0x98), "");
   EXPECT_EQ(decoder.push(0x80), "\xF0\x9F\x98\x80");
   EXPECT_EQ(decoder.push(0xE2), "");
-  EXPECT_EQ(decoder.push('b'), "\xEF\xBF\xBD" "b");
+  EXPECT_EQ(decoder.push('b'),
+            "\xEF\xBF\xBD"
+            "b");
   EXPECT_EQ(decoder.push(0xC3), "");
   EXPECT_EQ(decoder.flush(), "\xEF\xBF\xBD");
   EXPECT_EQ(decoder.flush(), "");
@@ -44,7 +46,9 @@ TEST(StreamDecoder, PiecesJoinToTheWhole) {
   std::mt19937 random(5);
   for (int trial = 0; trial < 500; ++trial) {
     std::vector<int64_t> ids;
-    for (int i = 0; i < 40; ++i) ids.push_back(random() % 3 == 0 ? static_cast<int64_t>(0xE0 + random() % 32) : static_cast<int64_t>(random() % 256));
+    for (int i = 0; i < 40; ++i)
+      ids.push_back(random() % 3 == 0 ? static_cast<int64_t>(0xE0 + random() % 32)
+                                      : static_cast<int64_t>(random() % 256));
     StreamDecoder decoder(*tokenizer);
     std::string joined;
     for (const int64_t id : ids) joined += decoder.push(id);

@@ -11,7 +11,8 @@ namespace rqat::text {
 namespace {
 
 std::string run(const std::string& input, bool decode) {
-  const auto tokenizer = load_tokenizer(write_text(fresh_folder("lines") / "tokenizer.json", toy_json({{"a", "b"}}).dump()));
+  const auto tokenizer =
+      load_tokenizer(write_text(fresh_folder("lines") / "tokenizer.json", toy_json({{"a", "b"}}).dump()));
   std::istringstream in(input);
   std::ostringstream out;
   tokenize_lines(*tokenizer, in, out, decode);
@@ -24,7 +25,10 @@ TEST(TokenizeLines, BothWays) {
 }
 
 TEST(TokenizeLines, BadLinesAreNamed) {
-  for (const auto& [input, decode] : {std::pair{"\"a\"\n[1]\n", false}, {"[1]\n[1, \"x\"]\n", true}, {"[1]\n\"a\"\n", true}, {"\"a\"\nabc\n", false}}) {
+  for (const auto& [input, decode] : {std::pair{"\"a\"\n[1]\n", false},
+                                      {"[1]\n[1, \"x\"]\n", true},
+                                      {"[1]\n\"a\"\n", true},
+                                      {"\"a\"\nabc\n", false}}) {
     try {
       run(input, decode);
       FAIL() << input;

@@ -41,9 +41,13 @@ TEST(Tokenizer, EncodesAndDecodesByHand) {
   EXPECT_EQ(tokenizer->decode({0xC3}), "\xEF\xBF\xBD");
   EXPECT_EQ(tokenizer->encode("\xC3"), tokenizer->encode("\xEF\xBF\xBD"));
   EXPECT_EQ(tokenizer->vocab_size(), 259);
-  EXPECT_EQ(tokenizer->token_id("\xC4\xA0" "ab"), 257);
+  EXPECT_EQ(tokenizer->token_id("\xC4\xA0"
+                                "ab"),
+            257);
   EXPECT_EQ(tokenizer->token_id("nothing"), -1);
-  EXPECT_EQ(tokenizer->token_text(257), "\xC4\xA0" "ab");
+  EXPECT_EQ(tokenizer->token_text(257),
+            "\xC4\xA0"
+            "ab");
   EXPECT_EQ(tokenizer->token_bytes(257), " ab");
   EXPECT_EQ(tokenizer->bos_id(), -1);
 }
@@ -56,15 +60,18 @@ TEST(Tokenizer, MergesMayBeWrittenAsTextOrPairs) {
 
 TEST(Tokenizer, DigitsBeforeByteLevel) {
   json value = toy();
-  value["pre_tokenizer"] = {{"type", "Sequence"},
-                            {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, value["pre_tokenizer"]}}};
+  value["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, value["pre_tokenizer"]}}};
   EXPECT_EQ(load(value)->encode("12"), (Ids{'1', '2'}));
 }
 
 TEST(Tokenizer, SplitByTextIsLiteral) {
   json value = toy();
   const json step = {{"type", "Split"}, {"pattern", {{"String", "."}}}, {"behavior", "Removed"}, {"invert", false}};
-  value["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {step, {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  value["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers", {step, {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
   EXPECT_EQ(load(value)->encode("ab.x"), (Ids{256, 'x'}));
 }
 
@@ -126,10 +133,14 @@ TEST(Tokenizer, RefusesUnsupportedPartsByName) {
   expect_refused(with("/normalizer", {{"type", "Lowercase"}}), "'Lowercase'");
   expect_refused(with("/pre_tokenizer", {{"type", "Metaspace"}}), "'Metaspace'");
   expect_refused(with("/pre_tokenizer", nullptr), "ByteLevel");
-  expect_refused(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {byte_level, {{"type", "Digits"}}}}}), "after ByteLevel");
-  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Odd"}}), "'Odd'");
-  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", ""}}}, {"behavior", "Removed"}}), "empty Split pattern");
-  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Removed"}}), "does not compile");
+  expect_refused(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {byte_level, {{"type", "Digits"}}}}}),
+                 "after ByteLevel");
+  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Odd"}}),
+                 "'Odd'");
+  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", ""}}}, {"behavior", "Removed"}}),
+                 "empty Split pattern");
+  expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Removed"}}),
+                 "does not compile");
   expect_refused(with("/decoder", {{"type", "WordPiece"}}), "'WordPiece'");
   expect_refused(with("/decoder", nullptr), "decoder");
 }
@@ -157,7 +168,7 @@ TEST(Tokenizer, RefusesCorruptFiles) {
   value = toy();
   value["model"]["vocab"]["zz"] = 5;
   expect_refused(value, "share the id 5");
-  for (const json& id : {json(-1), json(1) , json(int64_t{1} << 40), json(UINT64_MAX)}) {
+  for (const json& id : {json(-1), json(1), json(int64_t{1} << 40), json(UINT64_MAX)}) {
     value = toy();
     value["model"]["vocab"]["zz"] = id;
     expect_refused(value, "'zz'");
@@ -202,7 +213,9 @@ TEST(Tokenizer, VocabAndMergesFolder) {
   write_text(folder / "merges.txt", "#version: 0.2\na b\n\xC4\xA0 ab\r\n1 2\n");
   EXPECT_THROW(load_tokenizer(folder), base::IoError);  // no tokenizer_config.json: the class is unknown
   const auto config = folder / "tokenizer_config.json";
-  write_text(config, R"({"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<e>", "added_tokens_decoder": {"300": {"content": "<e>", "special": true}}})");
+  write_text(
+      config,
+      R"({"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<e>", "added_tokens_decoder": {"300": {"content": "<e>", "special": true}}})");
   EXPECT_EQ(load_tokenizer(folder)->encode("ab ab12<e>"), (Ids{256, 257, '1', '2', 300}));
   EXPECT_EQ(load_tokenizer(folder)->eos_id(), 300);
   write_text(config, R"({"tokenizer_class": "GPT2Tokenizer"})");

@@ -13,7 +13,7 @@
 namespace rqat::text {
 
 inline nlohmann::json added_token(const std::string& content, int64_t id, bool special = true) {
-  return {{"id", id},        {"content", content}, {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", special}};
 }
 

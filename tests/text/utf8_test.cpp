@@ -25,10 +25,10 @@ TEST(Utf8, ReadsCharactersOfAllLengths) {
 TEST(Utf8, ReplacesMaximalSubparts) {
   const std::string mark = "\xEF\xBF\xBD";
   EXPECT_EQ(replace_invalid_utf8("a\xFFz"), "a" + mark + "z");
-  EXPECT_EQ(replace_invalid_utf8("\xE2\x82z"), mark + "z");                    // cut three-byte character
-  EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98"), mark);                       // cut four-byte character
-  EXPECT_EQ(replace_invalid_utf8("\xC0\xAF"), mark + mark);                    // overlong
-  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), mark + mark + mark);         // surrogate
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82z"), mark + "z");                        // cut three-byte character
+  EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98"), mark);                           // cut four-byte character
+  EXPECT_EQ(replace_invalid_utf8("\xC0\xAF"), mark + mark);                        // overlong
+  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), mark + mark + mark);             // surrogate
   EXPECT_EQ(replace_invalid_utf8("\xF4\x90\x80\x80"), mark + mark + mark + mark);  // above U+10FFFF
   EXPECT_EQ(replace_invalid_utf8("\x80"), mark);
   EXPECT_FALSE(is_valid_utf8("\xE2\x82"));
@@ -41,8 +41,8 @@ TEST(Utf8, IncompleteSuffixIsOnlyWhatMayStillBecomeACharacter) {
   EXPECT_EQ(incomplete_suffix("a\xF0\x9F"), 2u);
   EXPECT_EQ(incomplete_suffix("a\xF0\x9F\x98"), 3u);
   EXPECT_EQ(incomplete_suffix("a\xF0\x9F\x98\x80"), 0u);
-  EXPECT_EQ(incomplete_suffix("a\x80"), 0u);      // can never be completed
-  EXPECT_EQ(incomplete_suffix("\xED\xA0"), 0u);   // surrogate
+  EXPECT_EQ(incomplete_suffix("a\x80"), 0u);     // can never be completed
+  EXPECT_EQ(incomplete_suffix("\xED\xA0"), 0u);  // surrogate
   EXPECT_EQ(incomplete_suffix(""), 0u);
 }
 

@@ -1,5 +1,5 @@
-// Commands of the rqat program. A command is a settings struct like any other part: its fields are its options, so help,
-// defaults, ranges and suggestions come from the same place as those of recipes.
+// Commands of the rqat program. A command is a settings struct like any other part: its fields are its options, so
+// help, defaults, ranges and suggestions come from the same place as those of recipes.
 #pragma once
 
 #include <string>

@@ -6,8 +6,8 @@
 
 namespace rqat::data {
 
-/// Token ids and, for each position, whether the model is to learn to PREDICT that token (response tokens and the end of the
-/// turn: 1; prompt: 0). The first token is never predicted.
+/// Token ids and, for each position, whether the model is to learn to PREDICT that token (response tokens and the end
+/// of the turn: 1; prompt: 0). The first token is never predicted.
 struct Example {
   std::vector<int64_t> ids;
   std::vector<uint8_t> loss_mask;

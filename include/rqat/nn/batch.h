@@ -19,8 +19,9 @@ struct TokenBatch {
   TokenBatch to(at::Device device) const;
 };
 
-/// Appends one segment of zero tokens so that the size becomes a multiple of `multiple`: matrix kernels are compiled and cached by
-/// shape, and training would otherwise meet a new shape every step. Attention never crosses segments, so nothing else changes.
+/// Appends one segment of zero tokens so that the size becomes a multiple of `multiple`: matrix kernels are compiled
+/// and cached by shape, and training would otherwise meet a new shape every step. Attention never crosses segments, so
+/// nothing else changes.
 void pad_token_batch(TokenBatch& batch, int64_t multiple);
 
 /// Plain documents one after the other, positions from 0 in each. Throws DataError when there is none or one is empty.

@@ -28,17 +28,18 @@ struct TeacherTargets {
 /// Per-row quantities of a policy-gradient step (all fp32 [R] unless said otherwise).
 struct PolicyTargets {
   at::Tensor advantage;
-  at::Tensor old_log_prob;      ///< of the policy that the ratio is taken to; undefined = on-policy (the present one, detached)
-  at::Tensor rollout_log_prob;  ///< as sampled; undefined = no importance correction
+  at::Tensor
+      old_log_prob;  ///< of the policy that the ratio is taken to; undefined = on-policy (the present one, detached)
+  at::Tensor rollout_log_prob;    ///< as sampled; undefined = no importance correction
   at::Tensor reference_log_prob;  ///< undefined = no KL term
-  at::Tensor sequence;          ///< int64 [R]: index of the row's sequence, 0..num_sequences-1, ascending
-  int64_t num_sequences = 0;    ///< over all micro-batches and ranks of the step: the normaliser of sequence means
-  double temperature = 1.0;     ///< of sampling: log-probs are of softmax(logits / T)
+  at::Tensor sequence;            ///< int64 [R]: index of the row's sequence, 0..num_sequences-1, ascending
+  int64_t num_sequences = 0;      ///< over all micro-batches and ranks of the step: the normaliser of sequence means
+  double temperature = 1.0;       ///< of sampling: log-probs are of softmax(logits / T)
 };
 
 struct ObjectiveInput {
-  at::Tensor hidden;   ///< [R, D], rows that predict a counted token; no autograd
-  at::Tensor targets;  ///< int64 [R]
+  at::Tensor hidden;      ///< [R, D], rows that predict a counted token; no autograd
+  at::Tensor targets;     ///< int64 [R]
   at::Tensor row_weight;  ///< fp32 [R] or undefined (all 1); 0 = masked
   Head head;
   const TeacherTargets* teacher = nullptr;
@@ -48,8 +49,8 @@ struct ObjectiveInput {
 };
 
 struct ObjectiveOutput {
-  double loss = 0;           ///< already divided by the normaliser: micro-batches add up
-  at::Tensor grad_hidden;    ///< [R, D] in hidden's dtype
+  double loss = 0;                     ///< already divided by the normaliser: micro-batches add up
+  at::Tensor grad_hidden;              ///< [R, D] in hidden's dtype
   std::map<std::string, double> sums;  ///< metrics as sums over rows; "rows" holds the row count. Shown divided by rows
 };
 
@@ -74,7 +75,8 @@ struct DistillationScores {
   double kl_sum = 0, nll_sum = 0;
   int64_t rows = 0;
 };
-DistillationScores score(const at::Tensor& hidden, const Head& head, const at::Tensor& targets, const TeacherTargets* teacher);
+DistillationScores score(const at::Tensor& hidden, const Head& head, const at::Tensor& targets,
+                         const TeacherTargets* teacher);
 
 /// Rows of a tile for a vocabulary of V: tile bytes stay below about 32 MiB of fp32, between 16 and 1024 rows.
 int64_t tile_rows(int64_t vocab_size);

@@ -1,6 +1,6 @@
 // Matrix products with fp32 accumulation AND fp32 results where precision matters: logits and weight gradients.
-// On CPU these run on oneDNN's brgemm micro-kernels (AVX-512-BF16, AMX) through at::native::cpublas::brgemm, elsewhere on
-// at::matmul.
+// On CPU these run on oneDNN's brgemm micro-kernels (AVX-512-BF16, AMX) through at::native::cpublas::brgemm, elsewhere
+// on at::matmul.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,7 +21,8 @@ at::Tensor matmul_nt_float(const at::Tensor& x, const PreparedWeight& weight, in
 /// of y = x W^T with a = dy, b = x.
 void accumulate_tn(at::Tensor& accumulator, const at::Tensor& a, const at::Tensor& b);
 
-/// x [..., K] weight [N, K] (+ bias) -> [..., N] in x's dtype, no autograd: at::linear with the fastest path for small M.
+/// x [..., K] weight [N, K] (+ bias) -> [..., N] in x's dtype, no autograd: at::linear with the fastest path for small
+/// M.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 }  // namespace rqat::ops

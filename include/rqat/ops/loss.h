@@ -19,7 +19,8 @@ RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const 
 /// Divergence between teacher p = softmax(t/T) and student q = softmax(s/T), times T^2:
 ///   beta = 0: forward KL(p||q);  beta = 1: reverse KL(q||p);  else generalised JSD (GKD 2306.13649, as in TRL):
 ///   beta KL(p||m) + (1-beta) KL(q||m) with m = beta p + (1-beta) q.
-/// grad = row_weight * d loss / d s. `student` and `teacher` are fp32 [R, V]; `teacher` is scratch and may be overwritten.
+/// grad = row_weight * d loss / d s. `student` and `teacher` are fp32 [R, V]; `teacher` is scratch and may be
+/// overwritten.
 RowLoss divergence_rows(at::Tensor& student, at::Tensor& teacher, const at::Tensor& row_weight, double beta,
                         double temperature, bool want_grad);
 

@@ -6,7 +6,8 @@
 namespace rqat::ops {
 
 /// AdamW (1711.05101), one pass over memory, all fp32, in place:
-///   m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2;  p = p (1 - lr wd) - lr mhat / (sqrt(vhat) + eps),  g' = grad * grad_scale
+///   m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2;  p = p (1 - lr wd) - lr mhat / (sqrt(vhat) + eps),  g' = grad *
+///   grad_scale
 /// `step` counts from 1.
 void adamw_step(at::Tensor& parameter, const at::Tensor& grad, at::Tensor& first_moment, at::Tensor& second_moment,
                 double learning_rate, double beta1, double beta2, double eps, double weight_decay, int64_t step,

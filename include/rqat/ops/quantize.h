@@ -24,8 +24,8 @@ at::Tensor dequantize(const at::Tensor& codes, const at::Tensor& scale, const at
                       int64_t group_size, at::ScalarType dtype);
 
 /// dequantize(quantize(weight)) in one pass over memory, equal to it bit for bit.
-at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& zero_point,
-                      int64_t num_bits, int64_t group_size, at::ScalarType dtype);
+at::Tensor fake_quant(const at::Tensor& weight, const at::Tensor& scale, const at::Tensor& zero_point, int64_t num_bits,
+                      int64_t group_size, at::ScalarType dtype);
 
 /// Gradients of the fake quantizer for G = dL/dw_hat [N, K] fp32, fused in one pass:
 ///   inside  (0 <= rint(w/s)+z <= qmax):  dw = G,             ds += G * ((q - z) - w/s),  dz += 0

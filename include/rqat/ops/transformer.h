@@ -1,6 +1,6 @@
 // The pointwise and attention parts of a decoder block as raw forward/backward pairs; nn wraps them for autograd.
-// T tokens of all segments of a batch, concatenated; D hidden; H query heads, J key/value heads, E head dim; dtype bfloat16
-// or float32, statistics and accumulations in fp32.
+// T tokens of all segments of a batch, concatenated; D hidden; H query heads, J key/value heads, E head dim; dtype
+// bfloat16 or float32, statistics and accumulations in fp32.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -46,8 +46,8 @@ struct ScheduleConfig : base::Config {
   double factor(int64_t step, int64_t total) const;
 };
 
-/// Global gradient norm, and the factor that limits it to `max_norm` (0 = no limit). Throws DataError on NaN/Inf and names the
-/// first bad tensor.
+/// Global gradient norm, and the factor that limits it to `max_norm` (0 = no limit). Throws DataError on NaN/Inf and
+/// names the first bad tensor.
 struct ClipResult {
   double norm = 0, scale = 1;
 };

@@ -27,10 +27,10 @@ struct LoadedModel {
 };
 
 struct LoadOptions {
-  std::string dtype = "auto";                 ///< auto = the folder's torch_dtype; bfloat16 | float32
+  std::string dtype = "auto";  ///< auto = the folder's torch_dtype; bfloat16 | float32
   at::Device device = at::kCPU;
-  base::Component estimator{"clipped_ste"};   ///< for quantised folders
-  const quant::QuantPolicy* policy = nullptr; ///< build a float folder with quantised linears (a quantize stage)
+  base::Component estimator{"clipped_ste"};    ///< for quantised folders
+  const quant::QuantPolicy* policy = nullptr;  ///< build a float folder with quantised linears (a quantize stage)
   bool with_tokenizer = true;
 };
 
@@ -38,9 +38,10 @@ struct LoadOptions {
 /// imported into a temporary folder first. Throws IoError, DataError.
 LoadedModel load_model_folder(const std::filesystem::path& folder, const LoadOptions& options);
 
-/// Writes the model: model.safetensors (W_hat), for quantised ones rqat_state.safetensors and rqat_quant.json, and copies
-/// config, generation config, tokenizer and template files from `source`.
-void save_model_folder(model::CausalLM& model, const std::filesystem::path& source, const std::filesystem::path& folder);
+/// Writes the model: model.safetensors (W_hat), for quantised ones rqat_state.safetensors and rqat_quant.json, and
+/// copies config, generation config, tokenizer and template files from `source`.
+void save_model_folder(model::CausalLM& model, const std::filesystem::path& source,
+                       const std::filesystem::path& folder);
 
 /// Copies config, generation config, tokenizer and template files.
 void copy_model_files(const std::filesystem::path& source, const std::filesystem::path& folder);

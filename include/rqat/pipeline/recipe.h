@@ -19,7 +19,8 @@ class Stage;
 /// `models: {base: {path: ..., dtype: ...}}`: a folder in HF layout, a stage folder of another run, or a GGUF file.
 struct ModelSource : base::Config {
   std::string path;
-  std::string dtype = "auto";  ///< compute dtype of every stage that starts here: auto (the folder's own) | bfloat16 | float32
+  std::string dtype =
+      "auto";  ///< compute dtype of every stage that starts here: auto (the folder's own) | bfloat16 | float32
   void fields(base::FieldVisitor& v) override;
 };
 

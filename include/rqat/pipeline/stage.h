@@ -27,7 +27,7 @@ struct StageRun {
   std::string id;
   std::filesystem::path folder;  ///< exists, empty at the start
   at::Device device;
-  uint64_t seed;                 ///< of this recipe; streams are named after stage and purpose
+  uint64_t seed;  ///< of this recipe; streams are named after stage and purpose
   /// Folder of a model by its id (an imported GGUF included).
   std::function<std::filesystem::path(const std::string&)> model_folder;
   /// Fingerprint of a model by its id: changes when anything that made it changes.

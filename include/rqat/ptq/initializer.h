@@ -17,10 +17,11 @@ using Calibration = std::vector<nn::TokenBatch>;
 /// What happened to one layer.
 struct LayerReport {
   std::string layer, format;
-  double error = 0;      ///< relative output error ||(W_hat - W) X||^2 / ||W X||^2 on calibration inputs; without calibration, of the weight
-  double rtn_error = 0;  ///< the same for round-to-nearest
-  bool fallback = false; ///< RTN was taken instead
-  std::string note;      ///< "damping 0.04", "3 dead columns", why a fallback
+  double error = 0;       ///< relative output error ||(W_hat - W) X||^2 / ||W X||^2 on calibration inputs; without
+                          ///< calibration, of the weight
+  double rtn_error = 0;   ///< the same for round-to-nearest
+  bool fallback = false;  ///< RTN was taken instead
+  std::string note;       ///< "damping 0.04", "3 dead columns", why a fallback
   double seconds = 0;
 };
 

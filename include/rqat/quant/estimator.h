@@ -1,4 +1,5 @@
-// From G = dL/dw_hat, accumulated over micro-batches and ranks, to the gradients of what is trained: once per optimizer step.
+// From G = dL/dw_hat, accumulated over micro-batches and ranks, to the gradients of what is trained: once per optimizer
+// step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,8 +30,8 @@ class Estimator {
   virtual EstimatorGradients reduce(const EstimatorInput& input) const = 0;
 };
 
-/// Registry kind "estimators": ste (dw = G), clipped_ste (dw = G inside the range, else 0), lsq (clipped + learned scale,
-/// gradient scale 1/sqrt(group elements * qmax); option learn_zero_point).
+/// Registry kind "estimators": ste (dw = G), clipped_ste (dw = G inside the range, else 0), lsq (clipped + learned
+/// scale, gradient scale 1/sqrt(group elements * qmax); option learn_zero_point).
 const base::Registry<Estimator>& estimators();
 
 }  // namespace rqat::quant

@@ -24,7 +24,8 @@ class FakeQuantLinear : public nn::LinearBase {
   /// Starting point: the float weight becomes the master, parameters are found by min-max; refresh() follows.
   /// Throws DataError when shapes are not those of the spec.
   void load(const at::Tensor& weight, const at::Tensor& bias) override;
-  /// Installs parameters found by an initializer: scale is rounded, and the master may be replaced (e.g. by GPTQ's W_hat).
+  /// Installs parameters found by an initializer: scale is rounded, and the master may be replaced (e.g. by GPTQ's
+  /// W_hat).
   void set_quantization(const QuantParams& params, const at::Tensor& master);
   /// Parameters as the forward uses them: rounded scale, integer zero point.
   QuantParams params() const;

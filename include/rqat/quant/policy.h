@@ -17,8 +17,9 @@ namespace rqat::quant {
 /// The noun `quant:` of a recipe:
 ///   quant: {w2_g64: {num_bits: 2, group_size: 64,
 ///                    overrides: {"*.down_proj": {num_bits: 3}, "model.layers.0.*": none}}}
-/// Patterns are globs over layer names (`*` any text); later ones win; "none" keeps a layer in float. Embeddings and lm_head
-/// are never asked. Members of a fused set (q/k/v; gate/up) must end up with one format: check() names offenders.
+/// Patterns are globs over layer names (`*` any text); later ones win; "none" keeps a layer in float. Embeddings and
+/// lm_head are never asked. Members of a fused set (q/k/v; gate/up) must end up with one format: check() names
+/// offenders.
 struct QuantPolicy : QuantFormat {
   base::Node overrides;  ///< map pattern -> format fields or "none"
   void fields(base::FieldVisitor& v) override;

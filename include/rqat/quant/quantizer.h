@@ -1,4 +1,5 @@
-// A number system: from weights to codes and back. int_affine is the only one so far; ternary, mxfp4 ... come as entries.
+// A number system: from weights to codes and back. int_affine is the only one so far; ternary, mxfp4 ... come as
+// entries.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +23,8 @@ class Quantizer {
   virtual ~Quantizer() = default;
   /// Group parameters for `weight` fp32 [N, K]. Zero is always representable: the range is extended to hold 0.
   /// Throws ConfigError on an unknown method or a power outside (0, 4].
-  virtual QuantParams search(const at::Tensor& weight, const QuantFormat& format, const SearchOptions& options) const = 0;
+  virtual QuantParams search(const at::Tensor& weight, const QuantFormat& format,
+                             const SearchOptions& options) const = 0;
   /// Codes uint8 [N, K]; canonical rule of ops/quantize.h.
   virtual at::Tensor quantize(const at::Tensor& weight, const QuantParams& params, const QuantFormat& format) const = 0;
   virtual at::Tensor dequantize(const at::Tensor& codes, const QuantParams& params, const QuantFormat& format,

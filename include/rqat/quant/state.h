@@ -1,5 +1,5 @@
-// The quantised part of a stage folder: rqat_quant.json (formats) and rqat_state.safetensors (masters, scales, zero points,
-// codes). model.safetensors beside them holds W_hat.
+// The quantised part of a stage folder: rqat_quant.json (formats) and rqat_state.safetensors (masters, scales, zero
+// points, codes). model.safetensors beside them holds W_hat.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,8 +20,10 @@ std::map<std::string, QuantFormat> formats_of(const std::vector<nn::LinearBase*>
 std::string write_formats(const std::map<std::string, QuantFormat>& formats);
 std::map<std::string, QuantFormat> read_formats(const std::string& json, const std::string& file_name);
 
-/// "<layer>.weight_master" fp32, ".weight_scale" (scale dtype), ".weight_scale_master" fp32, ".weight_zero_point" uint8,
-/// ".weight_zero_point_master" fp32, ".weight_packed" int32 (ops::pack_codes). Masters equal to W_hat are left out (after PTQ).
+/// "<layer>.weight_master" fp32, ".weight_scale" (scale dtype), ".weight_scale_master" fp32, ".weight_zero_point"
+/// uint8,
+/// ".weight_zero_point_master" fp32, ".weight_packed" int32 (ops::pack_codes). Masters equal to W_hat are left out
+/// (after PTQ).
 std::map<std::string, at::Tensor> state_tensors(const std::vector<nn::LinearBase*>& layers);
 /// Restores them: the layers then have exactly the stored codes; a mismatch between codes and master is an IoError that
 /// names the layer.

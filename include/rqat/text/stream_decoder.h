@@ -8,8 +8,8 @@
 
 namespace rqat::text {
 
-/// Hands out text token by token and holds back bytes that may still become a character. The concatenation of all results
-/// equals Tokenizer::decode of all ids.
+/// Hands out text token by token and holds back bytes that may still become a character. The concatenation of all
+/// results equals Tokenizer::decode of all ids.
 class StreamDecoder {
  public:
   /// `tokenizer` must outlive this object.

@@ -45,8 +45,8 @@ struct Callbacks {
 class StepRunner {
  public:
   StepRunner(model::CausalLM& model, const LoopConfig& config);
-  /// After all micro-batches of a step were back-propagated. Returns loss-independent metrics (grad_norm, learning_rate, ...).
-  /// Throws DataError on non-finite gradients (names step and tensor).
+  /// After all micro-batches of a step were back-propagated. Returns loss-independent metrics (grad_norm,
+  /// learning_rate, ...). Throws DataError on non-finite gradients (names step and tensor).
   Metrics finish_step(int64_t step);
   optim::Optimizer& optimizer() { return *optimizer_; }
   objective::Head head();
@@ -74,18 +74,19 @@ struct ReinforceConfig : LoopConfig {
   base::Component reward{"correctness"};
   int64_t prompts_per_step = 16;
   int64_t num_generations = 8;
-  int64_t num_iterations = 1;       ///< optimizer passes over one batch of rollouts
-  int64_t mini_batches = 1;         ///< optimizer steps per pass
-  bool scale_rewards = true;        ///< divide advantages by the group's standard deviation
+  int64_t num_iterations = 1;  ///< optimizer passes over one batch of rollouts
+  int64_t mini_batches = 1;    ///< optimizer steps per pass
+  bool scale_rewards = true;   ///< divide advantages by the group's standard deviation
   double temperature = 1.0, top_p = 1.0;
   int64_t top_k = 0;
   int64_t max_completion_length = 128;
-  int64_t max_slots = 64;           ///< sequences decoded at once
+  int64_t max_slots = 64;  ///< sequences decoded at once
   void fields(base::FieldVisitor& v) override;
 };
 
-/// GRPO and relatives. Rollouts run on packed codes (Execution::kPacked: no dense copy of a quantised linear is resident), the
-/// update on W_hat; both come from one refresh(). `reference` may be null when the objective has no KL term.
+/// GRPO and relatives. Rollouts run on packed codes (Execution::kPacked: no dense copy of a quantised linear is
+/// resident), the update on W_hat; both come from one refresh(). `reference` may be null when the objective has no KL
+/// term.
 void train_reinforce(model::CausalLM& model, model::CausalLM* reference, const text::Tokenizer& tokenizer,
                      const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids,
                      const std::vector<data::Record>& records, const data::DataConfig& data,

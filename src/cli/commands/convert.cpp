@@ -1,7 +1,7 @@
 #include <iostream>
 
-#include "rqat/cli/command.h"
 #include "rqat/base/files.h"
+#include "rqat/cli/command.h"
 #include "rqat/io/gguf_import.h"
 #include "support.h"
 
@@ -27,11 +27,14 @@ class Convert : public Command {
   explicit Convert(ConvertOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template. Recipes may "
-            "name GGUF files themselves; this is for looking at the result, or for other programs. Architectures: llama, qwen2, "
-            "qwen3; quantised tensors are dequantised.",
-            {"rqat convert models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct"},
-            {"input", "output"}};
+    return {
+        "Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template. "
+        "Recipes may "
+        "name GGUF files themselves; this is for looking at the result, or for other programs. Architectures: llama, "
+        "qwen2, "
+        "qwen3; quantised tensors are dequantised.",
+        {"rqat convert models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct"},
+        {"input", "output"}};
   }
 
   void run() override {

@@ -37,7 +37,8 @@ struct EvaluateOptions : base::Config {
     v.field("teacher", teacher, "model that the KL is taken to; empty = no KL");
     sampling.fields(v);
     v.field("batch_size", batch_size, "sequences decoded at once", base::Range{1, 4096});
-    v.field("likelihood_examples", likelihood_examples, "worked solutions for perplexity and KL; 0 = none", base::non_negative());
+    v.field("likelihood_examples", likelihood_examples, "worked solutions for perplexity and KL; 0 = none",
+            base::non_negative());
     v.field("out", out, "folder for results.json and all responses; empty = only the table is shown");
     v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
     v.field("overwrite", overwrite, "replace the results that stand in --out");
@@ -50,13 +51,15 @@ class Evaluate : public Command {
   explicit Evaluate(EvaluateOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Lets models answer problems and checks the answers: accuracy by task family with 95 % intervals, response lengths, "
-            "share of responses cut at the limit, perplexity on worked solutions, and KL to a teacher. Problems come from "
-            "generators (`rqat list tasks`) or a JSONL file. Quantised models run on their packed codes.",
-            {"rqat evaluate --model models/smollm2-135m-instruct --generators one_step_word,chain_sums --num-examples 100",
-             "rqat evaluate --model runs/quickstart/gptq,runs/quickstart/rl --teacher runs/quickstart/teacher --generators "
-             "one_step_word --out runs/compare"},
-            {}};
+    return {
+        "Lets models answer problems and checks the answers: accuracy by task family with 95 % intervals, response "
+        "lengths, "
+        "share of responses cut at the limit, perplexity on worked solutions, and KL to a teacher. Problems come from "
+        "generators (`rqat list tasks`) or a JSONL file. Quantised models run on their packed codes.",
+        {"rqat evaluate --model models/smollm2-135m-instruct --generators one_step_word,chain_sums --num-examples 100",
+         "rqat evaluate --model runs/quickstart/gptq,runs/quickstart/rl --teacher runs/quickstart/teacher --generators "
+         "one_step_word --out runs/compare"},
+        {}};
   }
 
   void run() override {

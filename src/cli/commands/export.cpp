@@ -30,10 +30,12 @@ class Export : public Command {
   explicit Export(ExportOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Writes a model for a serving engine, with the very codes that were trained, then reads the files back and compares codes "
-            "and logits. What does not read back equal is not left there.",
-            {"rqat export --model runs/quickstart/rl --format compressed_tensors --out exported/w2"},
-            {}};
+    return {
+        "Writes a model for a serving engine, with the very codes that were trained, then reads the files back and "
+        "compares codes "
+        "and logits. What does not read back equal is not left there.",
+        {"rqat export --model runs/quickstart/rl --format compressed_tensors --out exported/w2"},
+        {}};
   }
 
   void run() override {
@@ -48,7 +50,8 @@ class Export : public Command {
       throw base::ConfigError(base::cat(options_.format.name, " cannot hold this model: ", base::join(faults, "; ")));
     }
     const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, options_.out);
-    const exporting::RoundTrip trip = exporter->verify(*loaded.model, loaded.folder, options_.out, {probe(*loaded.model)});
+    const exporting::RoundTrip trip =
+        exporter->verify(*loaded.model, loaded.folder, options_.out, {probe(*loaded.model)});
     if (!trip.codes_equal) {
       std::filesystem::remove_all(options_.out);
       throw base::DataError(base::cat(options_.out, ": read back differs, removed: ", trip.text()));

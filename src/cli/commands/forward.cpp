@@ -32,9 +32,10 @@ class Forward : public Command {
   explicit Forward(ForwardOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"One forward pass over given token ids, all logits written: for comparing with other programs.",
-            {"rqat forward --model models/smollm2-135m-instruct --ids ids.json --out logits.safetensors --dtype float32"},
-            {}};
+    return {
+        "One forward pass over given token ids, all logits written: for comparing with other programs.",
+        {"rqat forward --model models/smollm2-135m-instruct --ids ids.json --out logits.safetensors --dtype float32"},
+        {}};
   }
 
   void run() override {
@@ -48,7 +49,8 @@ class Forward : public Command {
     if (options_.packed) loaded.model->set_execution(nn::Execution::kPacked);
     const at::Tensor logits = model::forward_logits(*loaded.model, ids).cpu();
     io::write_safetensors(options_.out, {{"logits", logits}});
-    std::cout << options_.out << ": logits [" << logits.size(0) << ", " << logits.size(1) << ", " << logits.size(2) << "]\n";
+    std::cout << options_.out << ": logits [" << logits.size(0) << ", " << logits.size(1) << ", " << logits.size(2)
+              << "]\n";
   }
 
  private:
@@ -61,7 +63,9 @@ class Forward : public Command {
       for (size_t j = 0; fits && j < json[i].size(); ++j) fits = json[i][j].is_number_integer();
       if (fits) ids.push_back(json[i].get<std::vector<int64_t>>());
     }
-    if (!fits) throw base::DataError(base::cat(options_.ids, ": a list of lists of token ids is expected, like [[1, 2, 3], [4, 5, 6]]"));
+    if (!fits)
+      throw base::DataError(
+          base::cat(options_.ids, ": a list of lists of token ids is expected, like [[1, 2, 3], [4, 5, 6]]"));
     return ids;
   }
 

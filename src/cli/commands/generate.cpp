@@ -37,11 +37,13 @@ class Generate : public Command {
   explicit Generate(GenerateOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Answers one prompt and prints the text as it is drawn. Quantised models run on their packed codes, as in rollouts and "
-            "evaluation.",
-            {"rqat generate --model runs/quickstart/rl --prompt \"Tom has 3 apples and buys 4 more. How many has he?\"",
-             "rqat generate --model models/smollm2-135m-instruct --raw --prompt \"Once upon a time\" --temperature 0.8"},
-            {}};
+    return {
+        "Answers one prompt and prints the text as it is drawn. Quantised models run on their packed codes, as in "
+        "rollouts and "
+        "evaluation.",
+        {"rqat generate --model runs/quickstart/rl --prompt \"Tom has 3 apples and buys 4 more. How many has he?\"",
+         "rqat generate --model models/smollm2-135m-instruct --raw --prompt \"Once upon a time\" --temperature 0.8"},
+        {}};
   }
 
   void run() override {

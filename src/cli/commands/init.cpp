@@ -17,10 +17,12 @@ class Init : public Command {
   explicit Init(TinyModelConfig options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Writes a small model with random weights, a tokenizer whose tokens are single bytes, and a ChatML template: enough to "
-            "run any recipe in seconds without a download. The debug recipes use it.",
-            {"rqat init --family llama --out models/debug-llama --hidden-size 64 --num-layers 2 --seed 1"},
-            {}};
+    return {
+        "Writes a small model with random weights, a tokenizer whose tokens are single bytes, and a ChatML template: "
+        "enough to "
+        "run any recipe in seconds without a download. The debug recipes use it.",
+        {"rqat init --family llama --out models/debug-llama --hidden-size 64 --num-layers 2 --seed 1"},
+        {}};
   }
 
   void run() override {

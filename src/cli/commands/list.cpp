@@ -48,11 +48,14 @@ class List : public Command {
   }
 
  private:
-  static std::string source(const base::EntryInfo& info) { return info.paper.empty() ? "" : cat(" (arXiv ", info.paper, ")"); }
+  static std::string source(const base::EntryInfo& info) {
+    return info.paper.empty() ? "" : cat(" (arXiv ", info.paper, ")");
+  }
 
   static std::string entries(const base::RegistryBase& registry) {
     std::vector<std::vector<std::string>> rows;
-    for (const base::EntryInfo* info : registry.infos()) rows.push_back({cat("  ", info->name), info->help + source(*info)});
+    for (const base::EntryInfo* info : registry.infos())
+      rows.push_back({cat("  ", info->name), info->help + source(*info)});
     return cat(registry.kind(), ":\n", table_text(rows));
   }
 
@@ -65,8 +68,8 @@ class List : public Command {
     std::vector<std::string> kinds{"recipes"};
     for (const base::RegistryBase* registry : all_kinds()) kinds.push_back(registry->kind());
     const std::string near = base::nearest(options_.kind, kinds);
-    return cat("unknown kind '", options_.kind, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"), " (one of ",
-               base::join(kinds, ", "), ")");
+    return cat("unknown kind '", options_.kind, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"),
+               " (one of ", base::join(kinds, ", "), ")");
   }
 
   /// The first comment line says how to run a recipe.
@@ -79,7 +82,8 @@ class List : public Command {
         rows.push_back({entry.path().string(), base::starts_with(first, "#") ? base::trim(first.substr(1)) : ""});
       }
     }
-    if (rows.empty()) throw base::UsageError("no recipes/*.yaml below the present folder; change to the folder that holds recipes/");
+    if (rows.empty())
+      throw base::UsageError("no recipes/*.yaml below the present folder; change to the folder that holds recipes/");
     std::sort(rows.begin(), rows.end());
     std::cout << table_text(rows);
   }

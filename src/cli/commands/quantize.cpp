@@ -26,7 +26,8 @@ struct QuantizeOptions : base::Config {
     v.required("model");
     v.field("out", out, "folder to write");
     v.required("out");
-    v.component("initializer", initializer, ptq::initializers(), "how scales and codes are found (`rqat list initializers`)");
+    v.component("initializer", initializer, ptq::initializers(),
+                "how scales and codes are found (`rqat list initializers`)");
     format.fields(v);
     v.field("generators", generators, "calibration data: task families (`rqat list tasks`)");
     v.field("file", file, "calibration data: JSONL file instead of generators");
@@ -54,13 +55,17 @@ class Quantize : public Command {
   explicit Quantize(QuantizeOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Quantises the linears of a model without training and writes a model folder: W_hat in model.safetensors, codes and "
-            "scales in rqat_state.safetensors. Embeddings and the output head stay in float. The result can be evaluated, trained "
-            "further by a recipe, or exported. Per-layer choices need a recipe (`quant:` with overrides).",
-            {"rqat quantize --model models/smollm2-135m-instruct --out runs/w4 --num-bits 4 --group-size 64",
-             "rqat quantize --model models/smollm2-135m-instruct --out runs/w3 --initializer gptq --num-bits 3 --group-size 64 "
-             "--generators one_step_word,chain_sums"},
-            {"settings"}};
+    return {
+        "Quantises the linears of a model without training and writes a model folder: W_hat in model.safetensors, "
+        "codes and "
+        "scales in rqat_state.safetensors. Embeddings and the output head stay in float. The result can be evaluated, "
+        "trained "
+        "further by a recipe, or exported. Per-layer choices need a recipe (`quant:` with overrides).",
+        {"rqat quantize --model models/smollm2-135m-instruct --out runs/w4 --num-bits 4 --group-size 64",
+         "rqat quantize --model models/smollm2-135m-instruct --out runs/w3 --initializer gptq --num-bits 3 "
+         "--group-size 64 "
+         "--generators one_step_word,chain_sums"},
+        {"settings"}};
   }
 
   void run() override {
@@ -88,7 +93,8 @@ class Quantize : public Command {
       data.file = options_.file;
       data.num_examples = options_.num_samples;
       tree.set("data", map_node({{"calibration", base::write_config(data)}}));
-      stage.set("calibration", map_node({{"data", text_node("calibration")}, {"num_samples", number_node(options_.num_samples)}}));
+      stage.set("calibration",
+                map_node({{"data", text_node("calibration")}, {"num_samples", number_node(options_.num_samples)}}));
     }
     tree.set("stages", base::Node::list({stage}));
     for (const std::string& setting : options_.settings) {

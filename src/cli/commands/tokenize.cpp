@@ -23,14 +23,18 @@ class Tokenize : public Command {
   explicit Tokenize(TokenizeOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Encodes text line by line: each line of standard input is a JSON string, each line of output its token ids as a JSON "
-            "list. With --decode the other way round.",
-            {"echo '\"Hello there\"' | rqat tokenize --model models/smollm2-135m-instruct",
-             "echo '[19556, 665]' | rqat tokenize --model models/smollm2-135m-instruct --decode"},
-            {}};
+    return {
+        "Encodes text line by line: each line of standard input is a JSON string, each line of output its token ids as "
+        "a JSON "
+        "list. With --decode the other way round.",
+        {"echo '\"Hello there\"' | rqat tokenize --model models/smollm2-135m-instruct",
+         "echo '[19556, 665]' | rqat tokenize --model models/smollm2-135m-instruct --decode"},
+        {}};
   }
 
-  void run() override { text::tokenize_lines(*text::load_tokenizer(options_.model), std::cin, std::cout, options_.decode); }
+  void run() override {
+    text::tokenize_lines(*text::load_tokenizer(options_.model), std::cin, std::cout, options_.decode);
+  }
 
  private:
   TokenizeOptions options_;

@@ -24,14 +24,18 @@ class Train : public Command {
   explicit Train(TrainOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Runs a recipe from start to end: post-training quantisation, distillation, reinforcement learning, evaluation, "
-            "export. Each stage writes a folder below output_dir; stages that are finished and whose settings and inputs did not "
-            "change are kept, so the same command continues an interrupted run. The recipe is checked whole before anything "
-            "loads. At the end stands report.html.",
-            {"rqat train --config recipes/quickstart.yaml",
-             "rqat train --config recipes/quickstart.yaml stages.kd.max_steps=10 output_dir=runs/short",
-             "rqat train --config recipes/quickstart.yaml --only gptq,kd --force"},
-            {"overrides"}};
+    return {
+        "Runs a recipe from start to end: post-training quantisation, distillation, reinforcement learning, "
+        "evaluation, "
+        "export. Each stage writes a folder below output_dir; stages that are finished and whose settings and inputs "
+        "did not "
+        "change are kept, so the same command continues an interrupted run. The recipe is checked whole before "
+        "anything "
+        "loads. At the end stands report.html.",
+        {"rqat train --config recipes/quickstart.yaml",
+         "rqat train --config recipes/quickstart.yaml stages.kd.max_steps=10 output_dir=runs/short",
+         "rqat train --config recipes/quickstart.yaml --only gptq,kd --force"},
+        {"overrides"}};
   }
 
   void run() override {
@@ -49,8 +53,8 @@ class Train : public Command {
       if (recipe.find_stage(id) != nullptr) continue;
       const std::string near = base::nearest(id, ids);
       throw base::UsageError(base::cat("--only: the recipe has no stage '", id, "'",
-                                       near.empty() ? "" : base::cat("; did you mean '", near, "'?"), " (its stages: ",
-                                       base::join(ids, ", "), ")"));
+                                       near.empty() ? "" : base::cat("; did you mean '", near, "'?"),
+                                       " (its stages: ", base::join(ids, ", "), ")"));
     }
   }
 

@@ -32,13 +32,15 @@ class Validate : public Command {
   explicit Validate(ValidateOptions options) : options_(std::move(options)) {}
 
   Usage usage() const override {
-    return {"Checks a recipe without running it: every key, type, range and reference, each stage's own rules, and the "
-            "quantisation formats and exports against the structure of the models, where these are there. All faults are shown at "
-            "once, with file and line. Then the stages are listed in the order in which they run.",
-            {"rqat validate --config recipes/quickstart.yaml",
-             "rqat validate --config recipes/quickstart.yaml --explain stages.kd.optimizer.adamw.learning_rate",
-             "rqat validate --explain group_size"},
-            {"overrides"}};
+    return {
+        "Checks a recipe without running it: every key, type, range and reference, each stage's own rules, and the "
+        "quantisation formats and exports against the structure of the models, where these are there. All faults are "
+        "shown at "
+        "once, with file and line. Then the stages are listed in the order in which they run.",
+        {"rqat validate --config recipes/quickstart.yaml",
+         "rqat validate --config recipes/quickstart.yaml --explain stages.kd.optimizer.adamw.learning_rate",
+         "rqat validate --explain group_size"},
+        {"overrides"}};
   }
 
   void run() override {
@@ -53,7 +55,8 @@ class Validate : public Command {
     }
     const StructureReport structure = check_structure(recipe);
     if (!structure.faults.empty()) {
-      throw base::ConfigError(base::cat(options_.config, " does not fit its models:\n  ", base::join(structure.faults, "\n  ")));
+      throw base::ConfigError(
+          base::cat(options_.config, " does not fit its models:\n  ", base::join(structure.faults, "\n  ")));
     }
     if (options_.resolved) {
       std::cout << recipe.resolved.dump();
@@ -64,7 +67,8 @@ class Validate : public Command {
 
  private:
   void print(const pipeline::Recipe& recipe, const StructureReport& structure) const {
-    std::cout << "OK: " << options_.config << ", " << recipe.stages.size() << " stages -> " << recipe.output_dir << "\n\n";
+    std::cout << "OK: " << options_.config << ", " << recipe.stages.size() << " stages -> " << recipe.output_dir
+              << "\n\n";
     std::vector<std::vector<std::string>> rows{{"stage", "type", "reads", "makes"}};
     for (const pipeline::StageEntry& entry : recipe.stages) {
       const pipeline::Uses uses = entry.stage->uses();

@@ -7,14 +7,14 @@ namespace rqat::data {
 namespace {
 
 enum Kind {
-  kWhoMore,     // "Anna, 18"
-  kWhoLess,     // "Anna, 18"
-  kDifference,  // "18", in any order
-  kHowManyMore, // "18", {name} has more
-  kAscending,   // "12, 45, 93"
-  kDescending,  // "93, 45, 12"
-  kMost,        // "Anna"
-  kFewest,      // "Anna"
+  kWhoMore,      // "Anna, 18"
+  kWhoLess,      // "Anna, 18"
+  kDifference,   // "18", in any order
+  kHowManyMore,  // "18", {name} has more
+  kAscending,    // "12, 45, 93"
+  kDescending,   // "93, 45, 12"
+  kMost,         // "Anna"
+  kFewest,       // "Anna"
 };
 
 constexpr Wording kTrain[] = {
@@ -92,14 +92,21 @@ class Comparison : public WordingTask {
   static Work work(int kind) {
     const std::string difference = "{larger} - {smaller} = {difference}.";
     switch (kind) {
-      case kWhoMore: return {"{first} > {second}, so it is {winner}.\n" + difference, "{winner}, {difference}"};
-      case kWhoLess: return {"{first} < {second}, so it is {winner}.\n" + difference, "{winner}, {difference}"};
+      case kWhoMore:
+        return {"{first} > {second}, so it is {winner}.\n" + difference, "{winner}, {difference}"};
+      case kWhoLess:
+        return {"{first} < {second}, so it is {winner}.\n" + difference, "{winner}, {difference}"};
       case kDifference:
-      case kHowManyMore: return {difference, "{difference}"};
-      case kAscending: return {"{first} < {second} < {third}.", "{first}, {second}, {third}"};
-      case kDescending: return {"{first} > {second} > {third}.", "{first}, {second}, {third}"};
-      case kMost: return {"{first} > {second} > {third}, so it is {winner}.", "{winner}"};
-      default: return {"{first} < {second} < {third}, so it is {winner}.", "{winner}"};
+      case kHowManyMore:
+        return {difference, "{difference}"};
+      case kAscending:
+        return {"{first} < {second} < {third}.", "{first}, {second}, {third}"};
+      case kDescending:
+        return {"{first} > {second} > {third}.", "{first}, {second}, {third}"};
+      case kMost:
+        return {"{first} > {second} > {third}, so it is {winner}.", "{winner}"};
+      default:
+        return {"{first} < {second} < {third}, so it is {winner}.", "{winner}"};
     }
   }
 };

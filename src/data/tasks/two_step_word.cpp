@@ -22,8 +22,8 @@ constexpr Wording kTrain[] = {
     {kAddSubtract,
      "A bus has {a} passengers. At a stop {b} get on and {c} get off. How many passengers are on the bus?",
      "passengers"},
-    {kAddSubtract,
-     "{name} earned {a} dollars on Monday and {b} on Tuesday, then spent {c}. How many dollars are left?", "dollars"},
+    {kAddSubtract, "{name} earned {a} dollars on Monday and {b} on Tuesday, then spent {c}. How many dollars are left?",
+     "dollars"},
     {kSubtractAdd, "{name} had {a} {items}, lost {b} and then found {c}. How many {items} does {he} have now?"},
     {kSubtractAdd,
      "A shop has {a} {items}. It sells {b} and then gets {c} new ones. How many {items} does it have now?"},
@@ -42,8 +42,8 @@ constexpr Wording kTrain[] = {
     {kAddAdd, "{name} has {a} {items}, {name2} has {b} and {name3} has {c}. How many {items} do they have together?"},
     {kMultiplyAdd,
      "{name} has {a} {boxes} with {b} {items} each and {c} loose {items}. How many {items} does {name} have?"},
-    {kMultiplyAdd,
-     "{name} buys {a} tickets for {b} dollars each and a bag for {c} dollars. How much does {he} pay?", "dollars"},
+    {kMultiplyAdd, "{name} buys {a} tickets for {b} dollars each and a bag for {c} dollars. How much does {he} pay?",
+     "dollars"},
     {kMultiplyAdd, "There are {a} rows of {b} chairs and {c} extra chairs. How many chairs are there?", "chairs"},
     {kMultiplySubtract, "{name} buys {a} packs of {b} {items} and gives away {c}. How many {items} are left?"},
     {kMultiplySubtract,
@@ -51,8 +51,8 @@ constexpr Wording kTrain[] = {
     {kMultiplySubtract,
      "There are {a} {boxes} with {b} {items} each. {name} takes {c} {items}. How many {items} stay in the {boxes}?"},
     {kMoreTotal, "{name} has {a} {items}. {name2} has {b} more than {name}. How many {items} do they have together?"},
-    {kMoreTotal,
-     "{name} read {a} pages on Monday and {b} more than that on Tuesday. How many pages is that in all?", "pages"},
+    {kMoreTotal, "{name} read {a} pages on Monday and {b} more than that on Tuesday. How many pages is that in all?",
+     "pages"},
 };
 
 constexpr Wording kTest[] = {
@@ -63,8 +63,8 @@ constexpr Wording kTest[] = {
     {kSubtractSubtract,
      "Of {a} {items}, {b} are sold before lunch and {c} after it. What number of {items} is unsold?"},
     {kAddAdd, "Three {boxes} hold {a}, {b} and {c} {items}. Find the total number of {items}."},
-    {kAddAdd,
-     "A trip takes {a} minutes by bus, {b} by train and {c} on foot. How many minutes is the whole trip?", "minutes"},
+    {kAddAdd, "A trip takes {a} minutes by bus, {b} by train and {c} on foot. How many minutes is the whole trip?",
+     "minutes"},
     {kMultiplyAdd, "Each of {a} shelves carries {b} {items}, and {c} {items} lie on the floor. Count all the {items}."},
     {kMultiplySubtract,
      "{name} fills {a} {boxes} with {b} {items} each, then sells {c} of the {items}. What number is left?"},
@@ -84,26 +84,47 @@ Numbers draw(int kind, Split split, base::Rng& rng) {
     n.b = group_size(rng, split);
   }
   switch (kind) {
-    case kAddAdd: n.middle = n.a + n.b, n.result = n.middle + n.c; break;
-    case kAddSubtract: n.middle = n.a + n.b, n.result = n.middle - n.c; break;
-    case kSubtractAdd: n.middle = n.a - n.b, n.result = n.middle + n.c; break;
-    case kSubtractSubtract: n.middle = n.a - n.b, n.result = n.middle - n.c; break;
-    case kMultiplyAdd: n.middle = n.a * n.b, n.result = n.middle + n.c; break;
-    case kMultiplySubtract: n.middle = n.a * n.b, n.result = n.middle - n.c; break;
-    default: n.middle = n.a + n.b, n.result = n.a + n.middle; break;
+    case kAddAdd:
+      n.middle = n.a + n.b, n.result = n.middle + n.c;
+      break;
+    case kAddSubtract:
+      n.middle = n.a + n.b, n.result = n.middle - n.c;
+      break;
+    case kSubtractAdd:
+      n.middle = n.a - n.b, n.result = n.middle + n.c;
+      break;
+    case kSubtractSubtract:
+      n.middle = n.a - n.b, n.result = n.middle - n.c;
+      break;
+    case kMultiplyAdd:
+      n.middle = n.a * n.b, n.result = n.middle + n.c;
+      break;
+    case kMultiplySubtract:
+      n.middle = n.a * n.b, n.result = n.middle - n.c;
+      break;
+    default:
+      n.middle = n.a + n.b, n.result = n.a + n.middle;
+      break;
   }
   return n;
 }
 
 std::string_view steps_of(int kind) {
   switch (kind) {
-    case kAddAdd: return "{a} + {b} = {m}.\n{m} + {c} = {r}";
-    case kAddSubtract: return "{a} + {b} = {m}.\n{m} - {c} = {r}";
-    case kSubtractAdd: return "{a} - {b} = {m}.\n{m} + {c} = {r}";
-    case kSubtractSubtract: return "{a} - {b} = {m}.\n{m} - {c} = {r}";
-    case kMultiplyAdd: return "{a} * {b} = {m}.\n{m} + {c} = {r}";
-    case kMultiplySubtract: return "{a} * {b} = {m}.\n{m} - {c} = {r}";
-    default: return "{a} + {b} = {m}.\n{a} + {m} = {r}";
+    case kAddAdd:
+      return "{a} + {b} = {m}.\n{m} + {c} = {r}";
+    case kAddSubtract:
+      return "{a} + {b} = {m}.\n{m} - {c} = {r}";
+    case kSubtractAdd:
+      return "{a} - {b} = {m}.\n{m} + {c} = {r}";
+    case kSubtractSubtract:
+      return "{a} - {b} = {m}.\n{m} - {c} = {r}";
+    case kMultiplyAdd:
+      return "{a} * {b} = {m}.\n{m} + {c} = {r}";
+    case kMultiplySubtract:
+      return "{a} * {b} = {m}.\n{m} - {c} = {r}";
+    default:
+      return "{a} + {b} = {m}.\n{a} + {m} = {r}";
   }
 }
 

@@ -28,7 +28,8 @@ struct EvaluateConfig : base::Config {
     v.field("tasks", tasks, "`data:` entries with problems to answer");
     v.required("tasks");
     v.field("teacher", teacher, "model that the KL is taken to; empty = no KL");
-    v.field("compare", compare, "pairs 'a->b' whose accuracy is compared on the same problems; default: neighbours in `models`");
+    v.field("compare", compare,
+            "pairs 'a->b' whose accuracy is compared on the same problems; default: neighbours in `models`");
     v.group("sampling", sampling, "how answers are generated");
     v.field("batch_size", batch_size, "sequences decoded at once", base::Range{1, 4096});
     v.field("likelihood_examples", likelihood_examples, "worked solutions per task set for perplexity and KL; 0 = none",
@@ -101,17 +102,21 @@ class EvaluateStage : public Stage {
     std::vector<std::pair<std::string, std::string>> found;
     for (const std::string& text : config_.compare) {
       const size_t arrow = text.find("->");
-      found.emplace_back(base::trim(text.substr(0, arrow)), arrow == std::string::npos ? "" : base::trim(text.substr(arrow + 2)));
+      found.emplace_back(base::trim(text.substr(0, arrow)),
+                         arrow == std::string::npos ? "" : base::trim(text.substr(arrow + 2)));
     }
     if (!found.empty()) return found;
     for (size_t i = 1; i < config_.models.size(); ++i) found.emplace_back(config_.models[i - 1], config_.models[i]);
     return found;
   }
 
-  fs::path cache_file(const StageRun& run, const std::string& id) const { return run.folder / cat("model_", id, ".json"); }
+  fs::path cache_file(const StageRun& run, const std::string& id) const {
+    return run.folder / cat("model_", id, ".json");
+  }
 
   std::string cache_key(const StageRun& run, const std::string& id) const {
-    return cat(run.settings_hash, "/", run.fingerprint(id), "/", config_.teacher.empty() ? "" : run.fingerprint(config_.teacher));
+    return cat(run.settings_hash, "/", run.fingerprint(id), "/",
+               config_.teacher.empty() ? "" : run.fingerprint(config_.teacher));
   }
 
   bool cached(const StageRun& run, const std::string& id) const {
@@ -137,15 +142,16 @@ class EvaluateStage : public Stage {
     log_row(run, row);
   }
 
-  json measure_task(StageRun& run, LoadedModel& loaded, LoadedModel& teacher, const std::string& id, const std::string& name) {
+  json measure_task(StageRun& run, LoadedModel& loaded, LoadedModel& teacher, const std::string& id,
+                    const std::string& name) {
     const std::vector<data::Record> records = records_of(run, name);
     const data::DataConfig& data = run.data(name);
     json cell = json::object();
     if (config_.likelihood_examples > 0) {
       loaded.model->set_execution(nn::Execution::kTrain);
-      std::vector<data::Record> some(records.begin(),
-                                     records.begin() + std::min<std::ptrdiff_t>(config_.likelihood_examples,
-                                                                                static_cast<std::ptrdiff_t>(records.size())));
+      std::vector<data::Record> some(
+          records.begin(), records.begin() + std::min<std::ptrdiff_t>(config_.likelihood_examples,
+                                                                      static_cast<std::ptrdiff_t>(records.size())));
       model::CausalLM* reference = config_.teacher == id ? loaded.model.get() : teacher.model.get();
       const eval::LikelihoodResult likelihood = eval::evaluate_likelihood(
           *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat));
@@ -155,8 +161,8 @@ class EvaluateStage : public Stage {
     loaded.model->set_execution(nn::Execution::kPacked);
     base::Progress progress(cat(run.id, " ", id, " ", name), static_cast<int64_t>(records.size()));
     const eval::TaskResult result = eval::evaluate_tasks(
-        *loaded.model, *loaded.tokenizer, *loaded.chat, loaded.stop_ids, records, data, config_.sampling, config_.batch_size,
-        run.seed, [&](int64_t done, int64_t) { progress.update(done); });
+        *loaded.model, *loaded.tokenizer, *loaded.chat, loaded.stop_ids, records, data, config_.sampling,
+        config_.batch_size, run.seed, [&](int64_t done, int64_t) { progress.update(done); });
     progress.finish(cat("accuracy ", base::format_fixed(100 * result.overall.value, 1), " %"));
     cell.update(to_json(result));
     write_responses(run, id, name, records, result);
@@ -167,8 +173,11 @@ class EvaluateStage : public Stage {
                               const std::vector<data::Record>& records, const eval::TaskResult& result) {
     std::string lines;
     for (size_t i = 0; i < records.size(); ++i) {
-      lines += json({{"family", records[i].family}, {"question", records[i].prompt}, {"solution", records[i].response},
-                     {"response", result.responses[i]}, {"correct", result.correct[i] != 0}})
+      lines += json({{"family", records[i].family},
+                     {"question", records[i].prompt},
+                     {"solution", records[i].response},
+                     {"response", result.responses[i]},
+                     {"correct", result.correct[i] != 0}})
                    .dump(-1, ' ', false, json::error_handler_t::replace) +
                "\n";
     }
@@ -183,10 +192,12 @@ class EvaluateStage : public Stage {
       const double count = static_cast<double>(linear->spec().in_features * linear->spec().out_features);
       const auto* fake_quant = dynamic_cast<quant::FakeQuantLinear*>(linear);
       linear_weights += count;
-      linear_bits += count * (fake_quant ? fake_quant->format().bits_per_weight(linear->spec().in_features) : float_bits);
+      linear_bits +=
+          count * (fake_quant ? fake_quant->format().bits_per_weight(linear->spec().in_features) : float_bits);
     }
     other_bytes = static_cast<double>(loaded.model->embedding().compute.nbytes());
-    if (&loaded.model->head() != &loaded.model->embedding()) other_bytes += static_cast<double>(loaded.model->head().compute.nbytes());
+    if (&loaded.model->head() != &loaded.model->embedding())
+      other_bytes += static_cast<double>(loaded.model->head().compute.nbytes());
     row["bits_per_weight"] = linear_bits / linear_weights;
     row["size_bytes"] = linear_bits / 8 + other_bytes;
   }
@@ -196,7 +207,8 @@ class EvaluateStage : public Stage {
     for (const std::string& name : config_.tasks) {
       const json& cell = row["tasks"][name];
       text += cat("  ", name, " ", base::format_fixed(100 * cell["overall"]["value"].get<double>(), 1), " %");
-      if (cell.contains("kl_to_teacher")) text += cat(" (KL ", base::format_fixed(cell["kl_to_teacher"].get<double>(), 4), ")");
+      if (cell.contains("kl_to_teacher"))
+        text += cat(" (KL ", base::format_fixed(cell["kl_to_teacher"].get<double>(), 4), ")");
     }
     base::log_info(text);
   }
@@ -212,7 +224,13 @@ class EvaluateStage : public Stage {
     for (const auto& [from, to] : pairs()) {
       for (const std::string& task : config_.tasks) {
         const eval::PairedDifference d = eval::paired_difference(correct(from, task), correct(to, task), run.seed);
-        found.push_back({{"from", from}, {"to", to}, {"task_set", task}, {"mean", d.mean}, {"low", d.low}, {"high", d.high}, {"shown", d.shown}});
+        found.push_back({{"from", from},
+                         {"to", to},
+                         {"task_set", task},
+                         {"mean", d.mean},
+                         {"low", d.low},
+                         {"high", d.high},
+                         {"shown", d.shown}});
       }
     }
     return found;
@@ -225,8 +243,8 @@ class EvaluateStage : public Stage {
 
 base::Entry<Stage> evaluate_entry() {
   return base::make_entry<base::Entry<Stage>, EvaluateConfig>(
-      "evaluate", "accuracy by task family with intervals, KL to a teacher, perplexity, lengths; paired comparisons", "",
-      [](const EvaluateConfig& config) { return std::make_unique<EvaluateStage>(config); });
+      "evaluate", "accuracy by task family with intervals, KL to a teacher, perplexity, lengths; paired comparisons",
+      "", [](const EvaluateConfig& config) { return std::make_unique<EvaluateStage>(config); });
 }
 
 }  // namespace rqat::pipeline

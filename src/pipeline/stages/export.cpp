@@ -29,7 +29,8 @@ struct ExportConfig : base::Config {
 nlohmann::json to_json(const exporting::ExportReport& report, const exporting::RoundTrip& trip) {
   nlohmann::json layers = nlohmann::json::array();
   for (const auto& layer : report.layers) {
-    layers.push_back({{"name", layer.name}, {"format", layer.format}, {"stored_as", layer.stored_as}, {"bytes", layer.bytes}});
+    layers.push_back(
+        {{"name", layer.name}, {"format", layer.format}, {"stored_as", layer.stored_as}, {"bytes", layer.bytes}});
   }
   return {{"total_bytes", report.total_bytes},
           {"serve_command", report.serve_command},
@@ -63,7 +64,8 @@ class ExportStage : public Stage {
       const auto exporter = exporting::exporters().make(component);
       const std::vector<std::string> faults = exporter->check(loaded.model->linears());
       if (!faults.empty()) {
-        throw base::ConfigError(cat("stage ", run.id, ": ", component.name, " cannot hold this model: ", base::join(faults, "; ")));
+        throw base::ConfigError(
+            cat("stage ", run.id, ": ", component.name, " cannot hold this model: ", base::join(faults, "; ")));
       }
       const std::filesystem::path folder = run.folder / component.name;
       const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, folder);

@@ -36,8 +36,8 @@ struct QuantizeConfig : base::Config {
   }
 };
 
-std::vector<nn::TokenBatch> calibration_batches(const std::vector<data::Example>& examples, const CalibrationConfig& config,
-                                                at::Device device) {
+std::vector<nn::TokenBatch> calibration_batches(const std::vector<data::Example>& examples,
+                                                const CalibrationConfig& config, at::Device device) {
   std::vector<int64_t> lengths;
   for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
   std::vector<nn::TokenBatch> batches;
@@ -52,8 +52,12 @@ std::vector<nn::TokenBatch> calibration_batches(const std::vector<data::Example>
 nlohmann::json to_json(const std::vector<ptq::LayerReport>& reports) {
   nlohmann::json rows = nlohmann::json::array();
   for (const ptq::LayerReport& report : reports) {
-    rows.push_back({{"layer", report.layer}, {"format", report.format}, {"error", report.error},
-                    {"rtn_error", report.rtn_error}, {"fallback", report.fallback}, {"note", report.note},
+    rows.push_back({{"layer", report.layer},
+                    {"format", report.format},
+                    {"error", report.error},
+                    {"rtn_error", report.rtn_error},
+                    {"fallback", report.fallback},
+                    {"note", report.note},
                     {"seconds", report.seconds}});
   }
   return rows;
@@ -97,8 +101,11 @@ class QuantizeStage : public Stage {
                                     config_.calibration, run.device);
     }
     progress_ = std::make_unique<base::Progress>(run.id, static_cast<int64_t>(loaded.model->linears().size()));
-    const auto reports = ptq::initializers().make(config_.initializer)->initialize(
-        *loaded.model, batches, [&](int64_t done, int64_t, const std::string& status) { progress_->update(done, status); });
+    const auto reports =
+        ptq::initializers()
+            .make(config_.initializer)
+            ->initialize(*loaded.model, batches,
+                         [&](int64_t done, int64_t, const std::string& status) { progress_->update(done, status); });
     summarize(reports, run);
     save_model_folder(*loaded.model, loaded.folder, run.folder);
   }
@@ -127,8 +134,8 @@ class QuantizeStage : public Stage {
     summary["mean_relative_error"] = error / count;
     summary["mean_relative_error_rtn"] = rtn_error / count;
     summary["fallbacks"] = fallbacks;
-    progress_->finish(cat(reports.size(), " layers, mean relative error ", base::format_fixed(error / count, 4), " (RTN ",
-                          base::format_fixed(rtn_error / count, 4), "), ", fallbacks, " fallbacks"));
+    progress_->finish(cat(reports.size(), " layers, mean relative error ", base::format_fixed(error / count, 4),
+                          " (RTN ", base::format_fixed(rtn_error / count, 4), "), ", fallbacks, " fallbacks"));
   }
 
   QuantizeConfig config_;

@@ -41,7 +41,8 @@ class ReinforceStage : public Stage {
     if (!objective::objectives().make(config_.objective)->needs_policy()) {
       faults.push_back("objective " + config_.objective.name + " is not a policy objective; use a `train` stage");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
+    if (config_.eval_steps > 0 && config_.evaluation.data.empty())
+      faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
     return faults;
   }
 
@@ -60,10 +61,11 @@ class ReinforceStage : public Stage {
     train::Callbacks callbacks;
     callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
     callbacks.on_evaluate = [&](int64_t) {
-      if (!config_.evaluation.data.empty()) monitor.add("eval_accuracy", quick_accuracy(policy, run, config_.evaluation));
+      if (!config_.evaluation.data.empty())
+        monitor.add("eval_accuracy", quick_accuracy(policy, run, config_.evaluation));
     };
-    train::train_reinforce(*policy.model, reference.model.get(), *policy.tokenizer, *policy.chat, policy.stop_ids, records,
-                           run.data(config_.data), config_, stage_seed(run, "reinforce"), callbacks);
+    train::train_reinforce(*policy.model, reference.model.get(), *policy.tokenizer, *policy.chat, policy.stop_ids,
+                           records, run.data(config_.data), config_, stage_seed(run, "reinforce"), callbacks);
     monitor.finish();
     save_model_folder(*policy.model, policy.folder, run.folder);
   }
@@ -76,7 +78,8 @@ class ReinforceStage : public Stage {
 
 base::Entry<Stage> reinforce_entry() {
   return base::make_entry<base::Entry<Stage>, ReinforceStageConfig>(
-      "reinforce", "reinforcement learning with verified rewards; rollouts run on the packed codes of the policy itself",
+      "reinforce",
+      "reinforcement learning with verified rewards; rollouts run on the packed codes of the policy itself",
       "2402.03300", [](const ReinforceStageConfig& config) { return std::make_unique<ReinforceStage>(config); });
 }
 

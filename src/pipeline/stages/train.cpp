@@ -41,14 +41,16 @@ class TrainStage : public Stage {
   std::vector<std::string> check(const Recipe&) const override {
     std::vector<std::string> faults;
     const auto objective = objective::objectives().make(config_.objective);
-    if (objective->needs_policy()) faults.push_back("objective " + config_.objective.name + " belongs in a `reinforce` stage");
+    if (objective->needs_policy())
+      faults.push_back("objective " + config_.objective.name + " belongs in a `reinforce` stage");
     if (objective->needs_teacher() && config_.teacher.empty()) {
       faults.push_back("objective " + config_.objective.name + " needs `teacher: <model>`");
     }
     if (!objective->needs_teacher() && !config_.teacher.empty()) {
       faults.push_back("`teacher` has no effect: objective " + config_.objective.name + " uses none");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
+    if (config_.eval_steps > 0 && config_.evaluation.data.empty())
+      faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
     return faults;
   }
 
@@ -69,9 +71,11 @@ class TrainStage : public Stage {
     train::Callbacks callbacks;
     callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
     callbacks.on_evaluate = [&](int64_t) {
-      if (!config_.evaluation.data.empty()) monitor.add("eval_accuracy", quick_accuracy(student, run, config_.evaluation));
+      if (!config_.evaluation.data.empty())
+        monitor.add("eval_accuracy", quick_accuracy(student, run, config_.evaluation));
     };
-    train::train_supervised(*student.model, teacher.model.get(), examples, config_, stage_seed(run, "train"), callbacks);
+    train::train_supervised(*student.model, teacher.model.get(), examples, config_, stage_seed(run, "train"),
+                            callbacks);
     monitor.finish();
     save_model_folder(*student.model, student.folder, run.folder);
   }

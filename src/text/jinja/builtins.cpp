@@ -12,7 +12,8 @@ namespace rqat::text::jinja {
 namespace {
 
 [[noreturn]] void wrong_type(const std::string& what, const Value& value) {
-  const std::string name = value.is_undefined() ? base::cat("'", value.name(), "' is undefined") : base::cat("got ", value.type_name());
+  const std::string name =
+      value.is_undefined() ? base::cat("'", value.name(), "' is undefined") : base::cat("got ", value.type_name());
   throw base::DataError(base::cat("chat template: ", what, ": ", name));
 }
 
@@ -81,16 +82,21 @@ Value split_text(const std::string& text, const Arguments& arguments) {
 }
 
 std::string change_case(std::string text, bool upper) {
-  for (char& c : text) c = static_cast<char>(upper ? std::toupper(static_cast<unsigned char>(c)) : std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : text)
+    c = static_cast<char>(upper ? std::toupper(static_cast<unsigned char>(c))
+                                : std::tolower(static_cast<unsigned char>(c)));
   return text;
 }
 
-std::string capitalize(const std::string& text) { return change_case(text.substr(0, 1), true) + change_case(text.substr(std::min<size_t>(1, text.size())), false); }
+std::string capitalize(const std::string& text) {
+  return change_case(text.substr(0, 1), true) + change_case(text.substr(std::min<size_t>(1, text.size())), false);
+}
 
 std::string title(std::string text) {
   bool start = true;
   for (char& c : text) {
-    c = static_cast<char>(start ? std::toupper(static_cast<unsigned char>(c)) : std::tolower(static_cast<unsigned char>(c)));
+    c = static_cast<char>(start ? std::toupper(static_cast<unsigned char>(c))
+                                : std::tolower(static_cast<unsigned char>(c)));
     start = !std::isalpha(static_cast<unsigned char>(c));
   }
   return text;
@@ -98,10 +104,12 @@ std::string title(std::string text) {
 
 bool starts_or_ends(const std::string& text, const Value& affix, bool start) {
   if (affix.is_list()) {
-    return std::any_of(affix.list().begin(), affix.list().end(), [&](const Value& item) { return starts_or_ends(text, item, start); });
+    return std::any_of(affix.list().begin(), affix.list().end(),
+                       [&](const Value& item) { return starts_or_ends(text, item, start); });
   }
   const std::string& part = text_of(affix, start ? "startswith" : "endswith");
-  return start ? base::starts_with(text, part) : text.size() >= part.size() && text.compare(text.size() - part.size(), part.size(), part) == 0;
+  return start ? base::starts_with(text, part)
+               : text.size() >= part.size() && text.compare(text.size() - part.size(), part.size(), part) == 0;
 }
 
 Value items_of(const Value& value) {
@@ -114,7 +122,11 @@ Value items_of(const Value& value) {
 // --- filters ---------------------------------------------------------------------------------------------------------
 std::string indent_text(const std::string& text, const Arguments& arguments) {
   const Value width = arguments.get(0, "width");
-  const std::string pad = width.is_string() ? width.string() : std::string(width.is_integer() ? static_cast<size_t>(std::clamp<int64_t>(width.integer(), 0, 1000)) : 4, ' ');
+  const std::string pad =
+      width.is_string()
+          ? width.string()
+          : std::string(width.is_integer() ? static_cast<size_t>(std::clamp<int64_t>(width.integer(), 0, 1000)) : 4,
+                        ' ');
   const bool blank_too = arguments.get(2, "blank").truthy();
   std::string out;
   const std::vector<std::string> lines = base::split(text, '\n');
@@ -151,7 +163,8 @@ Value map_items(const Value& value, const Arguments& arguments) {
       out.push_back(attribute_path(item, attribute.string()));
     } else {
       const std::string name = arguments.get(0, "").text();
-      if (!is_filter(name)) wrong_type(base::cat("map needs a filter or an attribute, '", name, "' is neither"), arguments.get(0, ""));
+      if (!is_filter(name))
+        wrong_type(base::cat("map needs a filter or an attribute, '", name, "' is neither"), arguments.get(0, ""));
       out.push_back(apply_filter(name, item, {}));
     }
   }
@@ -186,7 +199,8 @@ Value to_integer(const Value& value, const Arguments& arguments) {
   if (value.is_string()) {
     const std::string text = base::trim(value.string());
     const size_t sign = !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
-    const bool digits = text.size() > sign && text.size() < 19 && text.find_first_not_of("0123456789", sign) == std::string::npos;
+    const bool digits =
+        text.size() > sign && text.size() < 19 && text.find_first_not_of("0123456789", sign) == std::string::npos;
     if (digits) return Value(int64_t{std::stoll(text)});
   }
   const Value fallback = arguments.get(0, "default");
@@ -276,7 +290,8 @@ const std::map<std::string, Filter>& filters() {
       {"string", [](const Value& v, const Arguments&) { return Value(v.text()); }},
       {"title", [](const Value& v, const Arguments&) { return Value(title(v.text())); }},
       {"tojson", to_json},
-      {"trim", [](const Value& v, const Arguments& a) { return Value(strip(v.text(), a.get(0, "chars"), true, true)); }},
+      {"trim",
+       [](const Value& v, const Arguments& a) { return Value(strip(v.text(), a.get(0, "chars"), true, true)); }},
       {"unique", [](const Value& v, const Arguments&) { return unique(v); }},
       {"upper", [](const Value& v, const Arguments&) { return Value(change_case(v.text(), true)); }},
   };
@@ -285,14 +300,17 @@ const std::map<std::string, Filter>& filters() {
 
 using Test = std::function<bool(const Value&, const Arguments&)>;
 
-bool iterable(const Value& v) { return v.is_list() || v.is_string() || (v.is_map() && !v.map().is_namespace) || v.is_undefined(); }
+bool iterable(const Value& v) {
+  return v.is_list() || v.is_string() || (v.is_map() && !v.map().is_namespace) || v.is_undefined();
+}
 
 const std::map<std::string, Test>& tests() {
   static const Test kEqual = [](const Value& v, const Arguments& a) { return equal(v, a.get(0, "")); };
   static const std::map<std::string, Test> kTests = {
       {"boolean", [](const Value& v, const Arguments&) { return v.is_bool(); }},
       {"defined", [](const Value& v, const Arguments&) { return !v.is_undefined(); }},
-      {"divisibleby", [](const Value& v, const Arguments& a) {
+      {"divisibleby",
+       [](const Value& v, const Arguments& a) {
          const Value by = a.get(0, "num");
          return v.is_integer() && by.is_integer() && by.integer() != 0 && v.integer() % by.integer() == 0;
        }},
@@ -336,7 +354,8 @@ Value string_method(const std::string& text, const std::string& name, const Argu
   }
   if (name == "find") {
     const size_t found = text.find(text_of(first, "find"));
-    return Value(found == std::string::npos ? int64_t{-1} : static_cast<int64_t>(characters(text.substr(0, found)).size()));
+    return Value(found == std::string::npos ? int64_t{-1}
+                                            : static_cast<int64_t>(characters(text.substr(0, found)).size()));
   }
   throw base::DataError(base::cat("chat template: method '", name, "' of a string is not supported"));
 }
@@ -380,12 +399,18 @@ Value Arguments::get(size_t position, const std::string& name) const {
 
 bool is_filter(const std::string& name) { return filters().count(name) > 0; }
 std::vector<std::string> filter_names() { return names_of(filters()); }
-Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments) { return filters().at(name)(value, arguments); }
+Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments) {
+  return filters().at(name)(value, arguments);
+}
 
 bool is_test(const std::string& name) { return tests().count(name) > 0; }
 std::vector<std::string> test_names() { return names_of(tests()); }
-bool test_takes_argument(const std::string& name) { return name == "divisibleby" || name == "eq" || name == "equalto" || name == "ne" || name == "in"; }
-bool apply_test(const std::string& name, const Value& value, const Arguments& arguments) { return tests().at(name)(value, arguments); }
+bool test_takes_argument(const std::string& name) {
+  return name == "divisibleby" || name == "eq" || name == "equalto" || name == "ne" || name == "in";
+}
+bool apply_test(const std::string& name, const Value& value, const Arguments& arguments) {
+  return tests().at(name)(value, arguments);
+}
 
 Value call_method(const Value& object, const std::string& name, const Arguments& arguments) {
   if (object.is_string()) return string_method(object.string(), name, arguments);
@@ -426,7 +451,8 @@ Value lookup(const Value& value, const Value& key) {
   }
   if (value.is_string() && key.is_integer()) {
     const std::vector<std::string> parts = characters(value.string());
-    const int64_t size = static_cast<int64_t>(parts.size()), index = key.integer() < 0 ? key.integer() + size : key.integer();
+    const int64_t size = static_cast<int64_t>(parts.size()),
+                  index = key.integer() < 0 ? key.integer() + size : key.integer();
     if (index >= 0 && index < size) return Value(parts[static_cast<size_t>(index)]);
   }
   return Value(Undefined{key.text()});

@@ -10,8 +10,9 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr std::string_view kWhite = " \t\n\r\f\v";
-constexpr std::array<std::string_view, 27> kOperators = {"==", "!=", "<=", ">=", "//", "**", "+", "-", "*", "/", "%", "~", "<", ">",
-                                                         "=",  "(",  ")",  "[",  "]",  "{",  "}", ",", ".", ":", "|", ";", "!"};
+constexpr std::array<std::string_view, 27> kOperators = {"==", "!=", "<=", ">=", "//", "**", "+", "-", "*",
+                                                         "/",  "%",  "~",  "<",  ">",  "=",  "(", ")", "[",
+                                                         "]",  "{",  "}",  ",",  ".",  ":",  "|", ";", "!"};
 
 bool is_name_start(char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_'; }
 bool is_name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
@@ -33,7 +34,9 @@ class Lexer {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw base::IoError(base::cat(where_, ":", line_, ": ", what)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw base::IoError(base::cat(where_, ":", line_, ": ", what));
+  }
   void push(TokenKind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
   bool at(std::string_view what) const { return source_.substr(position_, what.size()) == what; }
 
@@ -120,7 +123,8 @@ class Lexer {
       }
       push(fraction ? TokenKind::kFloat : TokenKind::kInteger, std::string(source_.substr(position_, end - position_)));
     } else {
-      const auto* found = std::find_if(kOperators.begin(), kOperators.end(), [&](std::string_view op) { return at(op); });
+      const auto* found =
+          std::find_if(kOperators.begin(), kOperators.end(), [&](std::string_view op) { return at(op); });
       if (found == kOperators.end()) fail(base::cat("unexpected character '", c, "'"));
       if (std::string_view("([{").find(c) != std::string_view::npos) ++depth;
       if (std::string_view(")]}").find(c) != std::string_view::npos) --depth;
@@ -157,7 +161,8 @@ class Lexer {
     const size_t digits = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 0;
     if (digits > 0) {
       const std::string hex(source_.substr(i + 1, digits));
-      if (hex.size() < digits || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) fail("bad escape in a string");
+      if (hex.size() < digits || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+        fail("bad escape in a string");
       append_utf8(value, static_cast<uint32_t>(std::stoul(hex, nullptr, 16)));
       return 1 + digits;
     }

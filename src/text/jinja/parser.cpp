@@ -35,8 +35,12 @@ class Parser {
   [[noreturn]] void fail(const std::string& what) const {
     throw base::IoError(base::cat(where_, ":", peek().line, ": chat template: ", what));
   }
-  bool is_operator(std::string_view text, size_t ahead = 0) const { return peek(ahead).kind == TokenKind::kOperator && peek(ahead).text == text; }
-  bool is_name(std::string_view text, size_t ahead = 0) const { return peek(ahead).kind == TokenKind::kName && peek(ahead).text == text; }
+  bool is_operator(std::string_view text, size_t ahead = 0) const {
+    return peek(ahead).kind == TokenKind::kOperator && peek(ahead).text == text;
+  }
+  bool is_name(std::string_view text, size_t ahead = 0) const {
+    return peek(ahead).kind == TokenKind::kName && peek(ahead).text == text;
+  }
   bool accept_operator(std::string_view text) { return is_operator(text) && (next(), true); }
   bool accept_name(std::string_view text) { return is_name(text) && (next(), true); }
   void expect_operator(std::string_view text) {
@@ -85,7 +89,8 @@ class Parser {
         next();
         made.kind = StatementKind::kOutput;
         made.expression = tuple();
-        if (peek().kind != TokenKind::kCloseExpression) fail(base::cat("unexpected '", peek().text, "' in an expression"));
+        if (peek().kind != TokenKind::kCloseExpression)
+          fail(base::cat("unexpected '", peek().text, "' in an expression"));
         next();
       } else {
         next();
@@ -128,7 +133,8 @@ class Parser {
       for (Statement& inner : body_until("endgeneration")) block.push_back(std::move(inner));
       return false;
     } else {
-      fail(base::cat("tag '", name, "' is not supported; allowed are if, for, set, macro, filter, break, continue, generation"));
+      fail(base::cat("tag '", name,
+                     "' is not supported; allowed are if, for, set, macro, filter, break, continue, generation"));
     }
     return true;
   }
@@ -317,7 +323,8 @@ class Parser {
 
   ExpressionPtr filter(ExpressionPtr value) {
     const std::string name = expect_name();
-    if (!is_filter(name)) fail(base::cat("filter '", name, "' is not supported; allowed are ", base::join(filter_names(), ", ")));
+    if (!is_filter(name))
+      fail(base::cat("filter '", name, "' is not supported; allowed are ", base::join(filter_names(), ", ")));
     ExpressionPtr made = make(ExpressionKind::kFilter, name, std::move(value));
     if (accept_operator("(")) call_arguments(*made);
     return made;
@@ -326,7 +333,8 @@ class Parser {
   ExpressionPtr test(ExpressionPtr value) {
     const bool negated = accept_name("not");
     const std::string name = expect_name();
-    if (!is_test(name)) fail(base::cat("test '", name, "' is not supported; allowed are ", base::join(test_names(), ", ")));
+    if (!is_test(name))
+      fail(base::cat("test '", name, "' is not supported; allowed are ", base::join(test_names(), ", ")));
     ExpressionPtr made = make(ExpressionKind::kTest, name, std::move(value));
     if (accept_operator("(")) {
       call_arguments(*made);

@@ -11,7 +11,19 @@
 
 namespace rqat::text::jinja {
 
-enum class TokenKind { kText, kOpenExpression, kCloseExpression, kOpenStatement, kCloseStatement, kName, kString, kInteger, kFloat, kOperator, kEnd };
+enum class TokenKind {
+  kText,
+  kOpenExpression,
+  kCloseExpression,
+  kOpenStatement,
+  kCloseStatement,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd
+};
 
 struct Token {
   TokenKind kind;
@@ -19,8 +31,8 @@ struct Token {
   int line;
 };
 
-/// Throws IoError "where:line: ..." on unclosed tags and unknown characters. White space is treated as transformers does:
-/// trim_blocks and lstrip_blocks on, one newline at the end of the template dropped.
+/// Throws IoError "where:line: ..." on unclosed tags and unknown characters. White space is treated as transformers
+/// does: trim_blocks and lstrip_blocks on, one newline at the end of the template dropped.
 std::vector<Token> tokenize(std::string_view source, const std::string& where);
 
 struct Expression;
@@ -60,12 +72,12 @@ enum class StatementKind { kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro, k
 struct Statement {
   StatementKind kind;
   int line;
-  std::string text;                     ///< kText; attribute of kSet on a namespace
-  std::vector<std::string> names;       ///< targets of kFor and kSet, name of kMacro
-  ExpressionPtr expression;             ///< output, condition, iterable, value, filter
-  ExpressionPtr condition;              ///< kFor: only items for which it holds
+  std::string text;                ///< kText; attribute of kSet on a namespace
+  std::vector<std::string> names;  ///< targets of kFor and kSet, name of kMacro
+  ExpressionPtr expression;        ///< output, condition, iterable, value, filter
+  ExpressionPtr condition;         ///< kFor: only items for which it holds
   Block body;
-  Block otherwise;                      ///< else and elif
+  Block otherwise;  ///< else and elif
   std::unique_ptr<Macro> macro;
 };
 

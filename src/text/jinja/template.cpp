@@ -44,7 +44,8 @@ class Renderer {
 
   Flow run(const Statement& statement, std::string& out) {
     count_step(statement.line);
-    if (out.size() > kMostBytes) fail(statement.line, base::cat("more than ", base::format_bytes(kMostBytes), " of text"));
+    if (out.size() > kMostBytes)
+      fail(statement.line, base::cat("more than ", base::format_bytes(kMostBytes), " of text"));
     switch (statement.kind) {
       case StatementKind::kText:
         out += statement.text;
@@ -96,7 +97,8 @@ class Renderer {
     if (!statement.text.empty()) {
       const Value target = find(statement.names.front());
       if (!target.is_map() || !target.map().is_namespace) {
-        fail(statement.line, base::cat("'", statement.names.front(), "' is not a namespace, its attributes cannot be set"));
+        fail(statement.line,
+             base::cat("'", statement.names.front(), "' is not a namespace, its attributes cannot be set"));
       }
       target.map().set(statement.text, value);
       return;
@@ -107,7 +109,8 @@ class Renderer {
   void unpack(const Statement& statement, const Value& value) {
     if (statement.names.size() == 1) return scopes_.back().set(statement.names.front(), value);
     if (!value.is_list() || value.list().size() != statement.names.size()) {
-      fail(statement.line, base::cat("expected ", statement.names.size(), " values to unpack, got ", value.repr().substr(0, 80)));
+      fail(statement.line,
+           base::cat("expected ", statement.names.size(), " values to unpack, got ", value.repr().substr(0, 80)));
     }
     for (size_t i = 0; i < statement.names.size(); ++i) scopes_.back().set(statement.names[i], value.list()[i]);
   }
@@ -188,7 +191,8 @@ class Renderer {
       case ExpressionKind::kIndex:
         return lookup(evaluate(*e.arguments[0]), evaluate(*e.arguments[1]));
       case ExpressionKind::kSlice:
-        return slice(evaluate(*e.arguments[0]), optional(e.arguments[1]), optional(e.arguments[2]), optional(e.arguments[3]));
+        return slice(evaluate(*e.arguments[0]), optional(e.arguments[1]), optional(e.arguments[2]),
+                     optional(e.arguments[3]));
       case ExpressionKind::kCall:
         return call(e);
       case ExpressionKind::kFilter:
@@ -208,7 +212,8 @@ class Renderer {
   // Passes on a value that becomes part of another one.
   Value nested(Value value, int line) {
     const bool compound = value.is_list() || value.is_map();
-    if (compound && ++nested_ > kMostNested) fail(line, base::cat("more than ", kMostNested, " lists and mappings inside others"));
+    if (compound && ++nested_ > kMostNested)
+      fail(line, base::cat("more than ", kMostNested, " lists and mappings inside others"));
     return value;
   }
 
@@ -244,7 +249,8 @@ class Renderer {
       return Value(std::move(map));
     }
     if (name == "range") return range(arguments, line);
-    fail(line, base::cat("function '", name, "' is not supported; allowed are namespace, dict, range, raise_exception and macros"));
+    fail(line, base::cat("function '", name,
+                         "' is not supported; allowed are namespace, dict, range, raise_exception and macros"));
   }
 
   Value range(const Arguments& arguments, int line) const {
@@ -259,7 +265,8 @@ class Renderer {
     if (step == 0) fail(line, "the step of range must not be 0");
     List items;
     for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
-      if (static_cast<int64_t>(items.size()) >= kLongestList) fail(line, base::cat("range of more than ", kLongestList, " items"));
+      if (static_cast<int64_t>(items.size()) >= kLongestList)
+        fail(line, base::cat("range of more than ", kLongestList, " items"));
       items.emplace_back(i);
     }
     return Value(std::move(items));
@@ -317,12 +324,14 @@ class Renderer {
   }
 
   Value concatenate(const Expression& e, std::string left, const std::string& right) const {
-    if (left.size() + right.size() > kMostBytes) fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
+    if (left.size() + right.size() > kMostBytes)
+      fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
     return Value(std::move(left += right));
   }
 
   Value concatenate(const Expression& e, List left, const List& right) const {
-    if (left.size() + right.size() > static_cast<size_t>(kLongestList)) fail(e.line, base::cat("list of more than ", kLongestList, " items"));
+    if (left.size() + right.size() > static_cast<size_t>(kLongestList))
+      fail(e.line, base::cat("list of more than ", kLongestList, " items"));
     left.insert(left.end(), right.begin(), right.end());
     return Value(std::move(left));
   }
@@ -370,7 +379,8 @@ class Renderer {
 
 }  // namespace
 
-Template::Template(std::string_view source, std::string where) : where_(std::move(where)), block_(parse(source, where_)) {}
+Template::Template(std::string_view source, std::string where)
+    : where_(std::move(where)), block_(parse(source, where_)) {}
 
 std::string Template::render(const Map& variables) const {
   std::string out;

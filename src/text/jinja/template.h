@@ -13,8 +13,8 @@ class Template {
  public:
   /// Throws IoError "where:line: ..." on what the subset lacks.
   Template(std::string_view source, std::string where);
-  /// `variables` are the names the template sees. Throws DataError: the template's own raise_exception, an operation on a
-  /// value of the wrong type, more than three million steps, or more than 64 MiB of text.
+  /// `variables` are the names the template sees. Throws DataError: the template's own raise_exception, an operation on
+  /// a value of the wrong type, more than three million steps, or more than 64 MiB of text.
   std::string render(const Map& variables) const;
 
  private:

@@ -16,13 +16,27 @@ std::string json_string(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += hex4(static_cast<unsigned char>(c));
@@ -113,7 +127,8 @@ std::string Value::repr() const {
   }
   if (is_map() && map().is_namespace) return "<namespace>";  // it may contain itself
   if (is_map()) {
-    for (const auto& [key, item] : map().items) out += (out.empty() ? "" : ", ") + python_string(key) + ": " + item.repr();
+    for (const auto& [key, item] : map().items)
+      out += (out.empty() ? "" : ", ") + python_string(key) + ": " + item.repr();
     return '{' + out + '}';
   }
   return "<macro>";
@@ -134,7 +149,8 @@ std::string Value::json(int indent, int depth) const {
   }
   const char open = is_list() ? '[' : '{', close = is_list() ? ']' : '}';
   if (indent >= 0 && !out.empty()) {
-    out = '\n' + std::string(static_cast<size_t>(indent * (depth + 1)), ' ') + out + '\n' + std::string(static_cast<size_t>(indent * depth), ' ');
+    out = '\n' + std::string(static_cast<size_t>(indent * (depth + 1)), ' ') + out + '\n' +
+          std::string(static_cast<size_t>(indent * depth), ' ');
   }
   return open + out + close;
 }

@@ -75,7 +75,9 @@ class Value {
   std::string json(int indent = -1, int depth = 0) const;
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Map>, const Macro*> data_;
+  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Map>,
+               const Macro*>
+      data_;
 };
 
 bool equal(const Value& a, const Value& b);
