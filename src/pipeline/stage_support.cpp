@@ -65,6 +65,22 @@ double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluati
   return result.overall.value;
 }
 
+train::Callbacks loop_callbacks(LoopMonitor& monitor, LoadedModel& loaded, StageRun& run,
+                                const PeriodicEvaluation& evaluation) {
+  train::Callbacks callbacks;
+  callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
+  callbacks.on_evaluate = [&](int64_t) {
+    if (!evaluation.data.empty()) monitor.add("eval_accuracy", quick_accuracy(loaded, run, evaluation));
+  };
+  return callbacks;
+}
+
+std::vector<std::string> evaluation_faults(int64_t eval_steps, const PeriodicEvaluation& evaluation) {
+  std::vector<std::string> faults;
+  if (eval_steps > 0 && evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
+  return faults;
+}
+
 std::vector<data::Record> records_of(const StageRun& run, const std::string& name) {
   return data::load_records(run.data(name), run.recipe.seed);
 }

@@ -45,6 +45,13 @@ class LoopMonitor {
 /// Accuracy on the first problems of an evaluation's data; the model's execution mode is restored.
 double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluation& evaluation);
 
+/// Metrics to the monitor, and the small evaluation, for a loop that trains `loaded`. All arguments must outlive the loop.
+train::Callbacks loop_callbacks(LoopMonitor& monitor, LoadedModel& loaded, StageRun& run,
+                                const PeriodicEvaluation& evaluation);
+
+/// "eval_steps needs `evaluation`", or nothing.
+std::vector<std::string> evaluation_faults(int64_t eval_steps, const PeriodicEvaluation& evaluation);
+
 /// Records of a `data:` entry. The stream is the recipe's seed, so that two stages that name one entry see one data
 /// set.
 std::vector<data::Record> records_of(const StageRun& run, const std::string& name);

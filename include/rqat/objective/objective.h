@@ -59,6 +59,8 @@ class Objective {
   virtual ~Objective() = default;
   virtual bool needs_teacher() const { return false; }
   virtual bool needs_policy() const { return false; }
+  /// A policy objective with a KL term: PolicyTargets::reference_log_prob must be there.
+  virtual bool needs_reference() const { return false; }
   virtual ObjectiveOutput compute(const ObjectiveInput& input) const = 0;
 };
 

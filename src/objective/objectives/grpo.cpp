@@ -37,6 +37,7 @@ class Grpo : public Objective {
  public:
   explicit Grpo(const GrpoConfig& config) : config_(config) {}
   bool needs_policy() const override { return true; }
+  bool needs_reference() const override { return config_.beta > 0; }
 
   ObjectiveOutput compute(const ObjectiveInput& input) const override {
     const at::NoGradGuard no_grad;

@@ -37,12 +37,14 @@ class ReinforceStage : public Stage {
   std::string makes() const override { return "model"; }
 
   std::vector<std::string> check(const Recipe&) const override {
-    std::vector<std::string> faults;
-    if (!objective::objectives().make(config_.objective)->needs_policy()) {
+    std::vector<std::string> faults = evaluation_faults(config_.eval_steps, config_.evaluation);
+    const auto objective = objective::objectives().make(config_.objective);
+    if (!objective->needs_policy()) {
       faults.push_back("objective " + config_.objective.name + " is not a policy objective; use a `train` stage");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty())
-      faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
+    if (objective->needs_reference() && config_.reference.empty()) {
+      faults.push_back("objective " + config_.objective.name + " has beta > 0 and needs `reference: <model>`");
+    }
     return faults;
   }
 
@@ -58,12 +60,7 @@ class ReinforceStage : public Stage {
     }
     const std::vector<data::Record> records = records_of(run, config_.data);
     LoopMonitor monitor(run, config_.max_steps);
-    train::Callbacks callbacks;
-    callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
-    callbacks.on_evaluate = [&](int64_t) {
-      if (!config_.evaluation.data.empty())
-        monitor.add("eval_accuracy", quick_accuracy(policy, run, config_.evaluation));
-    };
+    const train::Callbacks callbacks = loop_callbacks(monitor, policy, run, config_.evaluation);
     train::train_reinforce(*policy.model, reference.model.get(), *policy.tokenizer, *policy.chat, policy.stop_ids,
                            records, run.data(config_.data), config_, stage_seed(run, "reinforce"), callbacks);
     monitor.finish();

@@ -39,7 +39,7 @@ class TrainStage : public Stage {
   std::string makes() const override { return "model"; }
 
   std::vector<std::string> check(const Recipe&) const override {
-    std::vector<std::string> faults;
+    std::vector<std::string> faults = evaluation_faults(config_.eval_steps, config_.evaluation);
     const auto objective = objective::objectives().make(config_.objective);
     if (objective->needs_policy())
       faults.push_back("objective " + config_.objective.name + " belongs in a `reinforce` stage");
@@ -49,8 +49,6 @@ class TrainStage : public Stage {
     if (!objective->needs_teacher() && !config_.teacher.empty()) {
       faults.push_back("`teacher` has no effect: objective " + config_.objective.name + " uses none");
     }
-    if (config_.eval_steps > 0 && config_.evaluation.data.empty())
-      faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
     return faults;
   }
 
@@ -68,12 +66,7 @@ class TrainStage : public Stage {
     const std::vector<data::Example> examples =
         data::encode_examples(records_of(run, config_.data), data, *student.tokenizer, *student.chat);
     LoopMonitor monitor(run, config_.max_steps);
-    train::Callbacks callbacks;
-    callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
-    callbacks.on_evaluate = [&](int64_t) {
-      if (!config_.evaluation.data.empty())
-        monitor.add("eval_accuracy", quick_accuracy(student, run, config_.evaluation));
-    };
+    const train::Callbacks callbacks = loop_callbacks(monitor, student, run, config_.evaluation);
     train::train_supervised(*student.model, teacher.model.get(), examples, config_, stage_seed(run, "train"),
                             callbacks);
     monitor.finish();
