@@ -45,7 +45,8 @@ class LoopMonitor {
 /// Accuracy on the first problems of an evaluation's data; the model's execution mode is restored.
 double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluation& evaluation);
 
-/// Metrics to the monitor, and the small evaluation, for a loop that trains `loaded`. All arguments must outlive the loop.
+/// Metrics to the monitor, and the small evaluation, for a loop that trains `loaded`. All arguments must outlive the
+/// loop.
 train::Callbacks loop_callbacks(LoopMonitor& monitor, LoadedModel& loaded, StageRun& run,
                                 const PeriodicEvaluation& evaluation);
 
