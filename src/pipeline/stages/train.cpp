@@ -1,14 +1,11 @@
 #include "stage_support.h"
 
-#include "rqat/base/strings.h"
 #include "rqat/objective/objective.h"
 #include "rqat/quant/estimator.h"
 
 namespace rqat::pipeline {
 
 namespace {
-
-using base::cat;
 
 struct TrainConfig : train::SupervisedConfig {
   std::string model, data, teacher;
