@@ -119,6 +119,18 @@ std::optional<std::string> extract(std::string_view response) {
   return from_sentence(response);
 }
 
+bool ends_inside_answer(std::string_view response) {
+  const std::optional<std::string> answer = extract(response);
+  // A digit would go on with a line or sentence, a brace would close a box: whichever the answer stands in.
+  for (const char* more : {"0", "}"}) {
+    if (extract(base::cat(response, more)) != answer) return true;
+  }
+  if (answer || response.empty()) return false;
+  const bool mark = response.back() == '.' || response.back() == ',';
+  const std::string_view before = mark ? response.substr(0, response.size() - 1) : response;
+  return !before.empty() && is_digit(before.back());
+}
+
 std::optional<std::string> last_number(std::string_view text) {
   size_t end = text.size();
   while (end > 0 && !is_digit(text[end - 1])) --end;

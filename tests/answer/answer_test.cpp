@@ -157,6 +157,28 @@ TEST(Equal, ComparesWordsFormulasAndLists) {
   EXPECT_FALSE(equal("(1, 2)", "1, 2"));
 }
 
+TEST(EndsInsideAnswer, WhereMoreTextCouldChangeIt) {
+  for (const char* text : {
+           "10 + 2 = 12\n#### 12", "10 + 2 = 12\n####", "#### 12, 45,", "#### 12 ", "#### ", "so \\boxed{12",
+           "so \\boxed{12 ", "\\boxed{\\frac{1}{2}", "The answer is 12", "The answer is 12.", "The answer is",
+           "Answer: 3,", "10 + 2 = 12", "it is 12.", "it is 1,",  // the last by their last number
+       }) {
+    EXPECT_TRUE(ends_inside_answer(text)) << text;
+  }
+}
+
+TEST(EndsInsideAnswer, NotWhereItIsComplete) {
+  for (const char* text :
+       {"#### 12\n", "#### 12\nAnd now", "so \\boxed{12}", "so \\boxed{12}, as", "The answer is 12. ",
+        "The answer is 12.\nNext", "it is 12 and", "it is 12. ", "no number", "", ".", ","}) {
+    EXPECT_FALSE(ends_inside_answer(text)) << text;
+  }
+  // Whatever follows a complete answer in its own line leaves it.
+  for (const char* more : {"0", "00 apples", "}", ".5", "\n"}) {
+    EXPECT_EQ(extract(std::string("#### 12\nAnd") + more), extract("#### 12\nAnd"));
+  }
+}
+
 TEST(Equal, LongTextsCompareVerbatim) {
   const std::string digits(kMaxLength + 1, '1');
   EXPECT_TRUE(equal(digits, " " + digits));

@@ -19,6 +19,11 @@ std::optional<std::string> extract(std::string_view response);
 /// commas; a sign counts only where no digit, letter or bracket stands before it. Nothing when there is no digit.
 std::optional<std::string> last_number(std::string_view response);
 
+/// Whether more text could change what `extract` (or, where it finds nothing, `last_number`) takes out of a response:
+/// its answer reaches the end of the text, or was only announced there. Of a response that was cut at the token limit,
+/// such an answer is not known: "#### 12" may be the start of "#### 128". Linear in the length of the text.
+bool ends_inside_answer(std::string_view response);
+
 /// Whether two answers mean the same.
 ///  - Whitespace, "$", "\text{}", "%", a full stop at the end and commas in thousands do not matter.
 ///  - Integers, decimals and fractions ("1/2", "\frac{1}{2}", "\dfrac12") compare as exact rationals, so 0.5 equals 1/2
