@@ -100,6 +100,12 @@ TEST(QuantPolicyTest, BadOverridesAreFoundByCheck) {
   EXPECT_THAT(faults_of("{'*.down_proj': {num_bit: 3}}"), Contains(HasSubstr("num_bits")));  // suggestion
   EXPECT_THAT(faults_of("{'*.down_proj': {num_bits: 5}}"), Contains(HasSubstr("2, 3, 4 or 8")));
   EXPECT_THAT(faults_of("{'*.down_proj': float}"), Contains(HasSubstr("down_proj")));
+  // Each once, and all of them: an override is read whether or not its pattern without stars is matched by another.
+  const auto both = faults_of("{'*': {num_bits: 5}, 'a*b': {num_bits: 6}, '*.o_proj': {group_sizes: 1}}");
+  ASSERT_THAT(both, SizeIs(3));
+  EXPECT_THAT(both[0], testing::AllOf(HasSubstr("overrides.*"), HasSubstr("2, 3, 4 or 8")));
+  EXPECT_THAT(both[1], testing::AllOf(HasSubstr("overrides.a*b"), HasSubstr("2, 3, 4 or 8")));
+  EXPECT_THAT(both[2], HasSubstr("group_size"));
   QuantPolicy policy;
   policy.overrides = base::Node::parse("{'*.down_proj': {num_bits: 5}}", "policy.yaml");
   EXPECT_THROW(policy.format_for("model.layers.0.mlp.down_proj"), base::ConfigError);
