@@ -35,21 +35,23 @@ Example encode_example(const Record& record, const DataConfig& config, const tex
 }
 
 std::vector<Example> encode_examples(const std::vector<Record>& records, const DataConfig& config,
-                                     const text::Tokenizer& tokenizer, const text::ChatTemplate& chat) {
+                                     const text::Tokenizer& tokenizer, const text::ChatTemplate& chat, int64_t most) {
   std::vector<Example> examples;
-  examples.reserve(records.size());
+  size_t dropped = 0;
   for (const Record& record : records) {
+    if (static_cast<int64_t>(examples.size()) == most) break;
     try {
       examples.push_back(encode_example(record, config, tokenizer, chat));
     } catch (const base::DataError& error) {
       if (config.too_long != "drop") {
         throw base::DataError(base::cat("record ", &record - records.data() + 1, ": ", error.what()));
       }
+      ++dropped;
     }
   }
-  if (!examples.empty() && examples.size() < records.size()) {
-    base::log_warning(base::cat(records.size() - examples.size(), " of ", records.size(),
-                                " examples are longer than max_length ", config.max_length, " and were dropped"));
+  if (!examples.empty() && dropped > 0) {
+    base::log_warning(base::cat(dropped, " of ", examples.size() + dropped, " examples are longer than max_length ",
+                                config.max_length, " and were dropped"));
   }
   if (examples.empty()) {
     throw base::DataError(base::cat("all ", records.size(), " records are longer than max_length ", config.max_length,

@@ -102,5 +102,26 @@ TEST(Encode, LongExamplesAreAFaultOrDropped) {
                   "all 2 records are longer than max_length 12: the data set is empty");
 }
 
+TEST(Encode, AsManyAsAskedForRemainAfterDropping) {
+  const std::vector<Record> records{record_of("Q", "1"), record_of("Q", "a much longer answer"), record_of("Q", "2"),
+                                    record_of("Q", "another much longer answer"), record_of("Q", "3")};
+  DataConfig config;
+  config.max_length = 13;
+  config.too_long = "drop";
+  const auto texts = [&](int64_t most) {
+    std::vector<std::string> found;
+    for (const Example& example : encode_examples(records, config, kTokenizer, kChat, most))
+      found.push_back(text_of(example.ids));
+    return found;
+  };
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(texts(2), (std::vector<std::string>{"u:Q|\na:1|", "u:Q|\na:2|"}));
+  expect_contains(testing::internal::GetCapturedStderr(), "1 of 3 examples are longer than max_length 13");
+  EXPECT_EQ(texts(1), std::vector<std::string>{"u:Q|\na:1|"});
+  EXPECT_EQ(texts(9).size(), 3u);
+  config.too_long = "error";
+  EXPECT_EQ(texts(1).size(), 1u) << "what is not looked at is no fault";
+}
+
 }  // namespace
 }  // namespace rqat::data

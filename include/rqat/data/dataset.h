@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -49,9 +50,11 @@ std::vector<int64_t> encode_prompt(const Record& record, const DataConfig& confi
 /// limit).
 Example encode_example(const Record& record, const DataConfig& config, const text::Tokenizer& tokenizer,
                        const text::ChatTemplate& chat);
-/// All of them. Throws DataError on the first that is too long (record number), or when `too_long: drop` leaves none.
+/// All of them, or the first `most` that are not dropped. Throws DataError on the first that is too long (record
+/// number), or when `too_long: drop` leaves none.
 std::vector<Example> encode_examples(const std::vector<Record>& records, const DataConfig& config,
-                                     const text::Tokenizer& tokenizer, const text::ChatTemplate& chat);
+                                     const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
+                                     int64_t most = std::numeric_limits<int64_t>::max());
 /// Whether the response solves the record's problem (by its final answer; without the marker, by its last number). For
 /// records from a file the response's marked answer must equal that of the record's, or all of it where it marks none.
 bool check_response(const Record& record, std::string_view response);
