@@ -42,8 +42,9 @@ bool is_good_id(const std::string& id) {
   return id.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
 }
 
-/// Ids of the stages that read without a fault go into `sound`.
-void read_stage(const Node& item, size_t index, Recipe& recipe, std::set<std::string>& sound, Faults& faults) {
+/// Ids of the stages that read without a fault go into `sound`, those that could not be made into `unmade`.
+void read_stage(const Node& item, size_t index, Recipe& recipe, std::set<std::string>& sound,
+                std::set<std::string>& unmade, Faults& faults) {
   const size_t faults_before = faults.size();
   StageEntry entry;
   entry.where = item.where();
@@ -65,6 +66,7 @@ void read_stage(const Node& item, size_t index, Recipe& recipe, std::set<std::st
   const base::EntryInfo* info = stages().find_info(entry.type);
   if (info == nullptr) {
     faults.add(item.where(), cat("stages.", entry.id, ".type: ", stages().unknown_text(entry.type)));
+    unmade.insert(entry.id);
     return;
   }
   Node settings = item;
@@ -94,7 +96,8 @@ void unknown_reference(const StageEntry& entry, const char* kind, const std::str
                               " (known: ", known.empty() ? "none" : base::join(known, ", "), ")"));
 }
 
-void check_references(const Recipe& recipe, Faults& faults) {
+/// References to a stage in `unmade` are let pass: its own fault is told already.
+void check_references(const Recipe& recipe, const std::set<std::string>& unmade, Faults& faults) {
   std::vector<std::string> models = keys_of(recipe.models);
   for (const StageEntry& entry : recipe.stages) {
     if (entry.stage->makes() == "model") models.push_back(entry.id);
@@ -103,7 +106,7 @@ void check_references(const Recipe& recipe, Faults& faults) {
   for (const StageEntry& entry : recipe.stages) {
     const Uses uses = entry.stage->uses();
     for (const std::string& name : uses.models) {
-      if (known.count(name) == 0) unknown_reference(entry, "model", name, models, faults);
+      if (known.count(name) + unmade.count(name) == 0) unknown_reference(entry, "model", name, models, faults);
     }
     for (const std::string& name : uses.data) {
       if (recipe.data.count(name) == 0) unknown_reference(entry, "data", name, keys_of(recipe.data), faults);
@@ -198,7 +201,7 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
   Recipe recipe;
   recipe.resolved = tree;
   Faults faults;
-  std::set<std::string> sound;
+  std::set<std::string> sound, unmade;
   read_header(recipe.resolved, recipe, faults);
   read_named(recipe.resolved, "models", recipe.models, faults);
   read_named(recipe.resolved, "quant", recipe.quant, faults);
@@ -208,9 +211,9 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
     faults.add(recipe.resolved.where(), "stages: a list of at least one stage is required");
   } else {
     for (size_t i = 0; i < stage_list->items().size(); ++i)
-      read_stage(stage_list->items()[i], i, recipe, sound, faults);
+      read_stage(stage_list->items()[i], i, recipe, sound, unmade, faults);
   }
-  check_references(recipe, faults);
+  check_references(recipe, unmade, faults);
   check_ids(recipe, faults);
   for (const StageEntry& entry : recipe.stages) {
     if (sound.count(entry.id) == 0) continue;

@@ -4,6 +4,7 @@
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/pipeline/recipe.h"
+#include "rqat/pipeline/shipped.h"
 
 namespace rqat::pipeline {
 
@@ -12,6 +13,29 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 using base::Node;
+
+/// Names by which fragments of the program's own configs/ are included.
+std::vector<std::string> configs_in(const fs::path& shipped) {
+  std::vector<std::string> names;
+  if (shipped.empty()) return names;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(shipped / "configs")) {
+    if (entry.is_regular_file()) names.push_back(entry.path().lexically_relative(shipped / "configs").string());
+  }
+  return names;
+}
+
+[[noreturn]] void no_such_recipe(const fs::path& file) {
+  std::vector<std::string> names;
+  if (fs::is_directory(fs::absolute(file).parent_path())) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(fs::absolute(file).parent_path())) {
+      if (entry.path().extension() == ".yaml") names.push_back((file.parent_path() / entry.path().filename()).string());
+    }
+  }
+  const std::string near = base::nearest(file.string(), names);
+  throw base::ConfigError(cat(file.string(), ": no such recipe",
+                              near.empty() ? ";" : cat("; did you mean '", near, "'?"),
+                              " `rqat recipes ls` shows those that came with the program"));
+}
 
 fs::path find_include(const std::string& name, const fs::path& recipe, const base::Location& where) {
   std::vector<std::string> tried;
@@ -24,9 +48,12 @@ fs::path find_include(const std::string& name, const fs::path& recipe, const bas
     if (!folder.has_relative_path()) break;
     folder = folder.parent_path();
   }
-  throw base::ConfigError(cat(where.text(), ": include '", name,
-                              "' not found beside the recipe, nor in the folders above it (", base::join(tried, ", "),
-                              ") or their configs/"));
+  const fs::path shipped = shipped_folder();
+  if (!shipped.empty() && fs::is_regular_file(shipped / "configs" / name)) return shipped / "configs" / name;
+  const std::string near = base::nearest(name, configs_in(shipped));
+  throw base::ConfigError(cat(where.text(), ": include '", name, "' not found beside the recipe, nor in the folders ",
+                              "above it (", base::join(tried, ", "), ") or their configs/",
+                              near.empty() ? "" : cat("; did you mean '", near, "'?")));
 }
 
 Node read_with_includes(const fs::path& file, const base::Location& where, std::set<std::string>& open) {
@@ -96,8 +123,7 @@ void substitute_all(Node& node, const Node& root, base::Faults& faults) {
 }  // namespace
 
 Node resolve_recipe_tree(const fs::path& file, const std::vector<std::string>& overrides) {
-  if (!fs::exists(file))
-    throw base::ConfigError(cat(file.string(), ": no such recipe; `rqat list recipes` shows those here"));
+  if (!fs::exists(file)) no_such_recipe(file);
   std::set<std::string> open;
   Node root = read_with_includes(file, {}, open);
   if (root.find("name") == nullptr) root.set("name", Node::scalar(file.stem().string()));

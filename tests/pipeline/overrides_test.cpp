@@ -53,9 +53,41 @@ TEST(Overrides, NameOfAComponentGrowsSettings) {
 }
 
 TEST(Overrides, MalformedOnes) {
-  EXPECT_EQ(fault("a: 1", "abc"), "override 'abc' must have the form key.sub_key=value");
-  EXPECT_EQ(fault("a: 1", "=3"), "override '=3' must have the form key.sub_key=value");
+  EXPECT_EQ(fault("a: 1", "abc"),
+            "override 'abc' must have the form key.sub_key=value (+key.sub_key=value adds, ~key.sub_key removes)");
+  expect_contains(fault("a: 1", "=3"), "override '=3' must have the form key.sub_key=value");
+  expect_contains(fault("a: 1", "+=3"), "override '+=3' must have the form key.sub_key=value");
+  expect_contains(fault("a: 1", "~a=3"), "~ removes a key and takes no value");
+  expect_contains(fault("a: 1", "~"), "override '~' has an empty key");
   EXPECT_EQ(fault("a: {b: 1}", "a..b=3"), "override 'a..b=3' has an empty key");
+}
+
+TEST(Overrides, PlusAddsWhatIsNotThere) {
+  EXPECT_EQ(after("a: {b: 1}", "+a.c=2"), same("a: {b: 1, c: 2}"));
+  EXPECT_EQ(after("a: 1", "+b.c={d: x}"), same("a: 1\nb: {c: {d: x}}"));
+  EXPECT_EQ(fault("a: {b: 1}", "+a.b=2"),
+            "override +a.b=2: it is set already, to the text '1'; leave the + out to change it");
+  expect_contains(fault("a: {b: 1}", "+a={c: 2}"), "it is set already, to a map");
+}
+
+TEST(Overrides, PlusAppendsToLists) {
+  const std::string list = "stages: [{id: kd, n: 1}]";
+  EXPECT_EQ(after(list, "+stages={id: rl, n: 2}"), same("stages: [{id: kd, n: 1}, {id: rl, n: 2}]"));
+  EXPECT_EQ(after(list, "+stages=[{id: a}, {id: b}]"), same("stages: [{id: kd, n: 1}, {id: a}, {id: b}]"));
+  EXPECT_EQ(after("models: [a]", "+models=b"), same("models: [a, b]"));
+  EXPECT_EQ(fault(list, "+stages={id: kd}"),
+            "override +stages={id: kd}: the list has an item 'kd' already; leave the + out to change it");
+}
+
+TEST(Overrides, TildeRemoves) {
+  EXPECT_EQ(after("a: {b: 1, c: 2}", "~a.b"), same("a: {c: 2}"));
+  const std::string list = "stages: [{id: kd, n: 1}, {id: rl, n: 2, models: [a, b]}]";
+  EXPECT_EQ(after(list, "~stages.kd"), same("stages: [{id: rl, n: 2, models: [a, b]}]"));
+  EXPECT_EQ(after(list, "~stages.rl.models.a"), same("stages: [{id: kd, n: 1}, {id: rl, n: 2, models: [b]}]"));
+  EXPECT_EQ(fault("steps: 1", "~stepps"),
+            "override ~stepps: there is no 'stepps' to remove; did you mean 'steps'? (there: steps)");
+  expect_contains(fault(list, "~stages.kf.n"), "there is no 'kf' to remove; did you mean 'kd'? (there: kd, rl)");
+  expect_contains(fault("a: 1", "~a.b"), "there is no 'b' to remove (there: nothing)");
 }
 
 TEST(Overrides, AllFaultsOfACommandLineAtOnceAndLaterOnesWin) {

@@ -54,11 +54,19 @@ Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::str
 /// The same for a tree that is resolved already; `title` names it in messages.
 Recipe read_recipe(const base::Node& tree, const std::string& title);
 
+/// Settings that a person wrote and that change nothing, given the others ("top_p with greedy decoding"), each with
+/// file:line and the reason.
+std::vector<std::string> settings_without_effect(const Recipe& recipe);
+
 /// The tree of a recipe after includes, overrides and references, not yet checked.
 base::Node resolve_recipe_tree(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 
-/// Applies "a.b=c" to a tree; list items are addressed by their `id`. Throws ConfigError on a malformed override or a
-/// path through something that is neither map nor list of items with ids.
+/// Applies an override to a tree; list items are addressed by their `id`:
+///   a.b=c    sets, whether it was there or not;
+///   +a.b=c   adds a key that must not be there yet, or one more item to a list (+stages={id: more, ...});
+///   ~a.b     removes a key, a list's item with that id, or a list's item that is that text.
+/// Throws ConfigError on a malformed override, a path through something that is neither map nor list of items with ids,
+/// something to add that is there, or to remove that is not.
 void apply_override(base::Node& root, const std::string& text);
 
 }  // namespace rqat::pipeline
