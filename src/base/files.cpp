@@ -14,7 +14,9 @@
 #include <utility>
 #include <vector>
 
+#include "fault_point.h"
 #include "rqat/base/error.h"
+#include "rqat/base/folders.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::base {
@@ -25,7 +27,9 @@ constexpr size_t kPiece = size_t{8} << 20;
 constexpr size_t kBuffer = size_t{1} << 20;
 
 [[noreturn]] void fail(const fs::path& path, std::string_view what, int cause) {
-  throw IoError(cat(path.string(), ": ", what, ": ", std::strerror(cause)));
+  const bool full = cause == ENOSPC || cause == EDQUOT;
+  throw IoError(
+      cat(path.string(), ": ", what, ": ", std::strerror(cause), full ? cat(" (", free_space_text(path), ")") : ""));
 }
 
 [[noreturn]] void fail(const fs::path& path, std::string_view what) { fail(path, what, errno); }
@@ -39,6 +43,8 @@ struct Descriptor {
 };
 
 int open_or_fail(const fs::path& path, int flags, std::string_view what) {
+  const int cause = (flags & O_CREAT) != 0 ? fault_point() : 0;
+  if (cause != 0) fail(path, what, cause);
   int descriptor;
   do descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   while (descriptor < 0 && errno == EINTR);
@@ -67,6 +73,11 @@ size_t read_some(int descriptor, char* data, size_t bytes, const fs::path& path)
 }
 
 void write_all(int descriptor, const char* data, size_t bytes, const fs::path& path) {
+  if (const int cause = fault_point()) {
+    // A disk that fills up takes the first part.
+    [[maybe_unused]] const ssize_t ignored = ::write(descriptor, data, bytes / 2);
+    fail(path, "cannot write the file", cause);
+  }
   while (bytes > 0) {
     const ssize_t put = ::write(descriptor, data, bytes);
     if (put < 0 && errno == EINTR) continue;
@@ -78,6 +89,7 @@ void write_all(int descriptor, const char* data, size_t bytes, const fs::path& p
 
 void sync_path(const fs::path& path, int flags) {
   const Descriptor descriptor{open_or_fail(path, O_RDONLY | flags, "cannot open for syncing")};
+  if (const int cause = fault_point()) fail(path, "cannot sync to disk", cause);
   // Some file systems have no fsync for folders and say EINVAL.
   if (::fsync(descriptor.value) != 0 && errno != EINVAL) fail(path, "cannot sync to disk");
 }
@@ -188,7 +200,9 @@ void AtomicFile::flush() {
 void AtomicFile::commit() {
   if (descriptor_ < 0) throw std::logic_error(cat(path_.string(), ": commit after commit"));
   flush();
+  if (const int cause = fault_point()) fail(path_, "cannot sync to disk", cause);
   if (::fsync(descriptor_) != 0 && errno != EINVAL) fail(path_, "cannot sync to disk");
+  if (const int cause = fault_point()) fail(path_, "cannot rename into place", cause);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot rename into place");
   // The name is gone, so the destructor has nothing to remove.
   if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "cannot close the file");
@@ -212,6 +226,7 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
     const Remover remover{fresh};
     fill(fresh);
     sync_tree(fresh);
+    if (const int cause = fault_point()) fail(target, "cannot rename into place", cause);
     replace_folder(fresh, target, with_suffix(target, ".old"));
     sync_path(folder_of(target), O_DIRECTORY);
   } catch (const fs::filesystem_error& error) {
