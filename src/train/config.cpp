@@ -11,11 +11,16 @@ void LoopConfig::fields(base::FieldVisitor& v) {
   v.component("optimizer", optimizer, optim::optimizers(), "optimizer over the fp32 masters");
   v.group("lr_scheduler", lr_scheduler, "course of the learning rate");
   v.field("max_grad_norm", max_grad_norm, "global gradient norm is clipped to it; 0 = off", base::non_negative());
-  v.field("freeze", freeze, "parameter roles kept as they are: weight, bias, norm, embedding, head, scale, zero_point");
+  v.field("freeze", freeze,
+          "parameter roles kept as they are: weight, bias, norm, embedding, head, scale, zero_point; where head and "
+          "embedding are one tensor, name both or neither");
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
   v.field("logging_steps", logging_steps, "steps between rows of metrics.jsonl", base::Range{1, 1e9});
   v.field("eval_steps", eval_steps, "steps between evaluations; 0 = none", base::non_negative());
+  v.field("save_steps", save_steps, "steps between checkpoints; 0 = only when asked to stop", base::non_negative());
+  v.field("save_total_limit", save_total_limit, "checkpoints kept, the newest ones; 0 = all", base::non_negative());
+  v.field("keep_checkpoints", keep_checkpoints, "leave the checkpoints when the stage has finished");
 }
 
 std::vector<std::string> LoopConfig::check() const {
@@ -29,9 +34,21 @@ std::vector<std::string> LoopConfig::check() const {
   return faults;
 }
 
+std::string LoopConfig::tied_freeze_fault() const {
+  const auto frozen = [&](const char* role) { return std::find(freeze.begin(), freeze.end(), role) != freeze.end(); };
+  if (frozen("head") == frozen("embedding")) return "";
+  const bool head = frozen("head");
+  return base::cat("freeze names `", head ? "head" : "embedding", "` but not `", head ? "embedding" : "head",
+                   "`, and in this model both are one tensor (tie_word_embeddings); name both, or neither");
+}
+
 void SupervisedConfig::fields(base::FieldVisitor& v) {
   v.component("objective", objective, objective::objectives(), "loss (`rqat list objectives`)");
   v.field("batch_size", batch_size, "examples per optimizer step, over all micro-batches", base::Range{1, 1e6});
+  v.field("divergence_factor", divergence_factor,
+          "a loss above this many times the median of the last ones stops the run, its batch saved; 0 = never",
+          base::non_negative());
+  v.field("divergence_window", divergence_window, "steps whose median loss that is", base::Range{1, 1e6});
   LoopConfig::fields(v);
 }
 

@@ -10,6 +10,7 @@
 #include "rqat/base/rng.h"
 #include "rqat/base/strings.h"
 #include "rqat/train/trainer.h"
+#include "run_loop.h"
 
 namespace rqat::train {
 
@@ -26,7 +27,7 @@ class ReinforceLoop {
   ReinforceLoop(model::CausalLM& model, model::CausalLM* reference, const text::Tokenizer& tokenizer,
                 const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids,
                 const std::vector<data::Record>& records, const data::DataConfig& data, const ReinforceConfig& config,
-                uint64_t seed)
+                uint64_t seed, const Callbacks& callbacks)
       : model_(model),
         reference_(reference),
         tokenizer_(tokenizer),
@@ -35,6 +36,7 @@ class ReinforceLoop {
         data_(data),
         config_(config),
         seed_(seed),
+        callbacks_(callbacks),
         objective_(objective::objectives().make(config.objective)),
         reward_(rl::rewards().make(config.reward)),
         runner_(model, config),
@@ -79,7 +81,7 @@ class ReinforceLoop {
     int64_t flips = 0;
     for (int64_t pass = 0; pass < config_.num_iterations; ++pass) {
       for (const PolicyBatch& mini_batch : batches) {
-        const Metrics update = update_on(mini_batch, number, sums);
+        const Metrics update = update_or_stop(mini_batch, number, sums, batch);
         metrics.insert(update.begin(), update.end());
         for (nn::LinearBase* linear : model_.linears()) flips += linear->flipped();
       }
@@ -91,6 +93,12 @@ class ReinforceLoop {
     metrics["update_seconds"] = seconds_since(update_start);
     metrics["step_seconds"] = seconds_since(start);
     return metrics;
+  }
+
+  LoopState state() const { return {0, sampler_.cursor(), runner_.state()}; }
+  void load_state(const LoopState& state) {
+    sampler_.set_cursor(state.cursor);
+    runner_.load_state(state.tensors);
   }
 
  private:
@@ -118,6 +126,22 @@ class ReinforceLoop {
       batch.reference_log_prob =
           objective::log_probs(hidden, {&reference_->prepared_head(), nullptr}, batch.targets, config_.temperature)
               .log_prob;
+    }
+  }
+
+  /// On a fault of the data the answers are saved with their rewards.
+  Metrics update_or_stop(const PolicyBatch& mini_batch, int64_t number, StepSums& sums, const rl::RolloutBatch& batch) {
+    try {
+      return update_on(mini_batch, number, sums);
+    } catch (const base::DataError& error) {
+      if (!callbacks_.save_batch) throw;
+      std::vector<BatchItem> items;
+      for (const rl::Rollout& rollout : batch.rollouts) {
+        items.push_back({rollout.group + 1, rollout.prompt, rollout.reward});
+        items.back().ids.insert(items.back().ids.end(), rollout.completion.ids.begin(), rollout.completion.ids.end());
+      }
+      throw base::DataError(
+          cat(error.what(), "; the answers of this step are saved in ", callbacks_.save_batch(number, items)));
     }
   }
 
@@ -151,6 +175,7 @@ class ReinforceLoop {
   const data::DataConfig& data_;
   const ReinforceConfig& config_;
   uint64_t seed_;
+  const Callbacks& callbacks_;
   std::unique_ptr<objective::Objective> objective_;
   std::unique_ptr<rl::Reward> reward_;
   StepRunner runner_;
@@ -166,14 +191,8 @@ void train_reinforce(model::CausalLM& model, model::CausalLM* reference, const t
                      const text::ChatTemplate& chat, const std::vector<int64_t>& stop_ids,
                      const std::vector<data::Record>& records, const data::DataConfig& data,
                      const ReinforceConfig& config, uint64_t seed, const Callbacks& callbacks) {
-  ReinforceLoop loop(model, reference, tokenizer, chat, stop_ids, records, data, config, seed);
-  for (int64_t step = 0; step < config.max_steps; ++step) {
-    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate)
-      callbacks.on_evaluate(step);
-    const Metrics metrics = loop.step(step);
-    const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
-    if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);
-  }
+  ReinforceLoop loop(model, reference, tokenizer, chat, stop_ids, records, data, config, seed, callbacks);
+  run_loop(loop, config, callbacks);
 }
 
 }  // namespace rqat::train

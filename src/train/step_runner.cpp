@@ -8,7 +8,18 @@
 
 namespace rqat::train {
 
+namespace {
+
+using base::cat;
+
+const std::string kMaster = "master.", kOptimizer = "optimizer.";
+
+}  // namespace
+
 StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config) : model_(model), config_(config) {
+  if (model.config().tie_word_embeddings) {
+    if (const std::string fault = config.tied_freeze_fault(); !fault.empty()) throw base::ConfigError(fault);
+  }
   const auto frozen = [&](const char* role) {
     return std::find(config.freeze.begin(), config.freeze.end(), role) != config.freeze.end();
   };
@@ -23,6 +34,34 @@ StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config) : model
   optimizer_ = optim::optimizers().make(config.optimizer, slots_);
 }
 
+io::TensorMap StepRunner::state() const {
+  io::TensorMap tensors;
+  for (const optim::Slot& slot : slots_) tensors[kMaster + slot.name] = *slot.master;
+  for (const auto& [name, tensor] : optimizer_->state()) tensors[kOptimizer + name] = tensor;
+  return tensors;
+}
+
+void StepRunner::load_state(const io::TensorMap& tensors) {
+  const at::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> optimizer;
+  size_t masters = 0;
+  for (const auto& [name, tensor] : tensors) {
+    if (base::starts_with(name, kOptimizer)) optimizer[name.substr(kOptimizer.size())] = tensor;
+    masters += base::starts_with(name, kMaster) ? 1 : 0;
+  }
+  for (const optim::Slot& slot : slots_) {
+    const auto found = tensors.find(kMaster + slot.name);
+    if (found == tensors.end()) throw base::IoError(cat("checkpoint: lacks ", kMaster, slot.name));
+    if (found->second.sizes() != slot.master->sizes())
+      throw base::IoError(cat("checkpoint: ", kMaster, slot.name, " has another shape than the parameter"));
+    slot.master->copy_(found->second);
+  }
+  if (masters + optimizer.size() != tensors.size() || masters != slots_.size())
+    throw base::IoError("checkpoint: holds tensors of parameters that are not trained here");
+  optimizer_->load_state(optimizer);
+  model_.refresh();
+}
+
 objective::Head StepRunner::head() {
   nn::Parameter& parameter = model_.head();
   return {&model_.prepared_head(), parameter.trainable ? &parameter.grad_buffer() : nullptr};
@@ -34,7 +73,7 @@ Metrics StepRunner::finish_step(int64_t step) {
   try {
     clip = optim::clip_by_norm(slots_, config_.max_grad_norm);
   } catch (const base::DataError& error) {
-    throw base::DataError(base::cat("step ", step, ": ", error.what()));
+    throw base::DataError(cat("step ", step, ": ", error.what()));
   }
   const double factor = config_.lr_scheduler.factor(step, config_.max_steps);
   optimizer_->step(factor, clip.scale);

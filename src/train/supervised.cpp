@@ -1,12 +1,13 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
-#include <cmath>
 
 #include "backpropagate.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/train/trainer.h"
+#include "run_loop.h"
+#include "watchdog.h"
 
 namespace rqat::train {
 
@@ -17,11 +18,13 @@ using base::cat;
 class SupervisedLoop {
  public:
   SupervisedLoop(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
-                 const SupervisedConfig& config, uint64_t seed)
+                 const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks)
       : model_(model),
         teacher_(teacher),
         examples_(examples),
         config_(config),
+        callbacks_(callbacks),
+        watchdog_(config.divergence_factor, config.divergence_window),
         objective_(objective::objectives().make(config.objective)),
         runner_(model, config),
         sampler_(static_cast<int64_t>(examples.size()), seed) {
@@ -52,8 +55,9 @@ class SupervisedLoop {
       for (int64_t index : group) batch.push_back(&example_at(records[static_cast<size_t>(index)]));
       sums.add(micro_batch(batch, static_cast<double>(targets)));
     }
-    require_finite(sums.loss, number, records);
-    Metrics metrics = runner_.finish_step(number);
+    const std::string fault = watchdog_.fault(sums.loss);
+    if (!fault.empty()) stop(cat("step ", number, ": ", fault), number, records);
+    Metrics metrics = finish_step(number, records);
     const std::map<std::string, double> means = sums.means();
     metrics.insert(means.begin(), means.end());
     metrics["loss"] = sums.loss;
@@ -64,15 +68,23 @@ class SupervisedLoop {
     return metrics;
   }
 
+  LoopState state() const { return {0, sampler_.cursor(), runner_.state()}; }
+  void load_state(const LoopState& state) {
+    sampler_.set_cursor(state.cursor);
+    runner_.load_state(state.tensors);
+  }
+
  private:
   const data::Example& example_at(int64_t index) const { return examples_[static_cast<size_t>(index)]; }
 
-  objective::ObjectiveOutput micro_batch(const std::vector<const data::Example*>& batch, double normalizer) {
+  objective::ObjectiveOutput micro_batch(const std::vector<const data::Example*>& batch, double normalizer,
+                                         bool want_gradient = true) {
     const Collated collated = collate(batch, model_.device());
     objective::ObjectiveInput input;
     input.targets = collated.targets;
     input.head = runner_.head();
     input.normalizer = normalizer;
+    input.want_gradient = want_gradient;
     objective::TeacherTargets teacher;
     if (teacher_ != nullptr && objective_->needs_teacher()) {
       teacher.hidden = hidden_rows(*teacher_, collated.tokens, collated.rows);
@@ -82,18 +94,41 @@ class SupervisedLoop {
     return backpropagate(model_, collated.tokens, collated.rows, *objective_, std::move(input));
   }
 
-  void require_finite(double loss, int64_t number, const std::vector<int64_t>& records) const {
-    if (std::isfinite(loss)) return;
+  Metrics finish_step(int64_t number, const std::vector<int64_t>& records) {
+    try {
+      return runner_.finish_step(number);
+    } catch (const base::DataError& error) {
+      stop(error.what(), number, records);
+    }
+  }
+
+  /// Loss of one example alone: tells which record of a bad batch it was.
+  double loss_of(const data::Example& example) {
+    const auto targets = static_cast<double>(example.num_targets());
+    return targets == 0 ? 0 : micro_batch({&example}, targets, /*want_gradient=*/false).loss;
+  }
+
+  [[noreturn]] void stop(const std::string& fault, int64_t number, const std::vector<int64_t>& records) {
     std::vector<std::string> names;
     for (int64_t record : records) names.push_back(std::to_string(record + 1));
-    throw base::DataError(cat("step ", number, ": the loss is not finite (", loss, "); records of the batch: ",
-                              base::join(names, ", "), "; lower the learning rate, or look at these records"));
+    std::string saved;
+    if (callbacks_.save_batch) {
+      std::vector<BatchItem> items;
+      for (int64_t record : records) {
+        items.push_back({record + 1, example_at(record).ids, loss_of(example_at(record))});
+      }
+      saved = cat(" (saved with their losses in ", callbacks_.save_batch(number, items), ")");
+    }
+    throw base::DataError(cat(fault, "; records of the batch: ", base::join(names, ", "), saved,
+                              "; lower the learning rate, or look at these records"));
   }
 
   model::CausalLM& model_;
   model::CausalLM* teacher_;
   const std::vector<data::Example>& examples_;
   const SupervisedConfig& config_;
+  const Callbacks& callbacks_;
+  LossWatchdog watchdog_;
   std::unique_ptr<objective::Objective> objective_;
   StepRunner runner_;
   data::Sampler sampler_;
@@ -103,14 +138,8 @@ class SupervisedLoop {
 
 void train_supervised(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
                       const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks) {
-  SupervisedLoop loop(model, teacher, examples, config, seed);
-  for (int64_t step = 0; step < config.max_steps; ++step) {
-    if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate)
-      callbacks.on_evaluate(step);
-    const Metrics metrics = loop.step(step);
-    const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
-    if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);
-  }
+  SupervisedLoop loop(model, teacher, examples, config, seed, callbacks);
+  run_loop(loop, config, callbacks);
 }
 
 }  // namespace rqat::train

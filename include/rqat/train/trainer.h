@@ -11,6 +11,7 @@
 
 #include "rqat/base/fields.h"
 #include "rqat/data/dataset.h"
+#include "rqat/io/safetensors.h"
 #include "rqat/model/causal_lm.h"
 #include "rqat/objective/objective.h"
 #include "rqat/optim/optimizer.h"
@@ -27,29 +28,62 @@ struct LoopConfig : base::Config {
   std::vector<std::string> freeze{"embedding", "head"};  ///< parameter roles that stay as they are
   int64_t max_tokens_per_micro_batch = 4096;
   int64_t logging_steps = 1;
-  int64_t eval_steps = 0;  ///< 0 = never
+  int64_t eval_steps = 0;   ///< 0 = never
+  int64_t save_steps = 50;  ///< steps between checkpoints; 0 = only when asked to stop
+  int64_t save_total_limit = 2;
+  bool keep_checkpoints = false;  ///< also after the stage has finished
   void fields(base::FieldVisitor& v) override;
   std::vector<std::string> check() const override;
+  /// What is wrong with `freeze` for a model whose head is its embedding: one tensor cannot be frozen and trained. "" =
+  /// nothing.
+  std::string tied_freeze_fault() const;
 };
 
 /// A row of metrics.jsonl: step and named numbers (documented in docs/reference).
 using Metrics = std::map<std::string, double>;
 
+/// All that the rest of a loop depends on, between two steps: whole, whatever the number of ranks, by parameter name.
+/// Random streams are derived from seed, purpose and step, rollouts live within a step, codes follow from the masters:
+/// there is nothing else to keep.
+struct LoopState {
+  int64_t step = 0;       ///< steps done
+  int64_t cursor = 0;     ///< of data::Sampler
+  io::TensorMap tensors;  ///< "master.<parameter>", "optimizer.<entry>"; they share memory with the loop
+};
+
+/// One sequence of a batch that went wrong.
+struct BatchItem {
+  int64_t record = 0;  ///< from 1
+  std::vector<int64_t> ids;
+  double value = 0;  ///< mean loss of its counted tokens; for an answer, its reward
+};
+
 /// What a loop tells its surroundings.
 struct Callbacks {
   std::function<void(int64_t step, const Metrics&)> on_metrics;
   std::function<void(int64_t step)> on_evaluate;  ///< every eval_steps, and not after the last step
+  /// Keeps the batch of a step that failed and returns where, for the message.
+  std::function<std::string(int64_t step, const std::vector<BatchItem>&)> save_batch;
+  const LoopState* start = nullptr;  ///< goes on from here; null = from the beginning
+  /// After every step: `done` steps are done, `state` tells the state after them.
+  std::function<void(int64_t done, const std::function<LoopState()>& state)> on_step_end;
 };
 
 /// The part both loops share: masters, optimizer, schedule, clipping, gradient flow, once-per-step requantisation.
 class StepRunner {
  public:
+  /// Throws ConfigError when `freeze` leaves nothing, or contradicts itself for this model.
   StepRunner(model::CausalLM& model, const LoopConfig& config);
   /// After all micro-batches of a step were back-propagated. Returns loss-independent metrics (grad_norm,
   /// learning_rate, ...). Throws DataError on non-finite gradients (names step and tensor).
   Metrics finish_step(int64_t step);
   optim::Optimizer& optimizer() { return *optimizer_; }
   objective::Head head();
+  /// Masters of what is trained, and the optimizer's state.
+  io::TensorMap state() const;
+  /// Puts them back and requantises. Throws IoError when an entry is missing, of another shape, or of no trained
+  /// parameter.
+  void load_state(const io::TensorMap& tensors);
 
  private:
   model::CausalLM& model_;
@@ -61,11 +95,14 @@ class StepRunner {
 struct SupervisedConfig : LoopConfig {
   base::Component objective{"cross_entropy"};
   int64_t batch_size = 16;  ///< sequences per optimizer step, split into micro-batches by max_tokens_per_micro_batch
+  double divergence_factor = 30;  ///< 0 = only losses that are not finite stop the run
+  int64_t divergence_window = 100;
   void fields(base::FieldVisitor& v) override;
 };
 
-/// Trains `model` on `examples` (seeded order). `teacher` is needed when the objective needs one. Throws DataError on a
-/// non-finite loss, naming step and the records of the batch.
+/// Trains `model` on `examples` (seeded order). `teacher` is needed when the objective needs one. Throws DataError,
+/// before the optimizer acts, on a loss that is not finite or above divergence_factor times the median of the last
+/// divergence_window ones, and on a gradient that is not finite, naming step, records and where the batch was saved.
 void train_supervised(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
                       const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks);
 
