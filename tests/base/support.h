@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <string>
 
+#include "support/messages.h"
+
 namespace rqat::base {
 
 /// A fresh folder, removed at the end of the test.
@@ -28,20 +30,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// What the Error thrown by `action` says; fails the test when it throws nothing.
-template <class ErrorType, class Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const ErrorType& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-inline void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in:\n" << text;
-}
+using test::expect_contains;
+using test::message_of;
 
 }  // namespace rqat::base

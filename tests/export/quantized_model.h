@@ -16,6 +16,7 @@
 #include "rqat/io/json_file.h"
 #include "rqat/quant/fake_quant_linear.h"
 #include "rqat/quant/policy.h"
+#include "support/messages.h"
 
 namespace rqat::exporting {
 
@@ -116,19 +117,6 @@ inline void change_tensors(const std::filesystem::path& folder, const std::funct
   io::write_safetensors(folder / "model.safetensors", tensors);
 }
 
-/// The message of the error that `call` throws.
-template <class Error>
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "another error: " << error.what();
-    return "";
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
+using test::message_of;
 
 }  // namespace rqat::exporting

@@ -10,6 +10,7 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "support/messages.h"
 
 namespace rqat::pipeline {
 
@@ -40,20 +41,7 @@ class RecipeFolder {
   std::filesystem::path path_;
 };
 
-/// What the Error thrown by `action` says; fails the test when it throws nothing.
-template <class ErrorType, class Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const ErrorType& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-inline void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in:\n" << text;
-}
+using test::expect_contains;
+using test::message_of;
 
 }  // namespace rqat::pipeline

@@ -13,6 +13,7 @@
 #include "rqat/quant/fake_quant_linear.h"
 #include "rqat/quant/policy.h"
 #include "rqat/train/trainer.h"
+#include "support/messages.h"
 
 namespace rqat::train {
 
@@ -94,14 +95,6 @@ struct Log {
   }
 };
 
-template <class Error, class Function>
-std::string message_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using test::message_of;
 
 }  // namespace rqat::train
