@@ -61,6 +61,17 @@ TEST(Optimizer, SumOfSquares) {
   EXPECT_TRUE(std::isinf(sum_of_squares(x)));
 }
 
+// 1e30 squared is beyond fp32, not beyond fp64.
+TEST(Optimizer, SumOfSquaresOfLargeValuesIsFinite) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor x = (at::arange(1, 1001, at::kFloat) * 1e30).to(dtype);
+    const double expected = x.to(at::kDouble).square().sum().item<double>();
+    EXPECT_NEAR(sum_of_squares(x), expected, 1e-12 * expected);
+    const at::Tensor largest = at::full({3}, dtype == at::kFloat ? 3.4028234e38 : 3.38e38, dtype);
+    EXPECT_NEAR(sum_of_squares(largest), 3 * std::pow(largest[0].to(at::kDouble).item<double>(), 2), 1e65);
+  }
+}
+
 TEST(Optimizer, ThreadsDoNotMatter) {
   at::manual_seed(3);
   const at::Tensor x = at::randn({300001}), grad = at::randn({300001});

@@ -84,18 +84,32 @@ void silu_mul_backward(const T* dy, const T* gate, const T* up, int64_t count, T
 }
 
 template <class T>
+double wide_sum_of_squares(const T* x, int64_t count) {
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double value = load_part(x + i, 1)[0];
+    total += value * value;
+  }
+  return total;
+}
+
+template <class T>
 double sum_of_squares(const T* x, int64_t count) {
   constexpr int64_t kRun = 256;  // products of one run are added in fp32 lanes, runs in fp64
   double total = 0;
   for (int64_t start = 0; start < count; start += kRun) {
+    const int64_t length = std::min(kRun, count - start);
     F squares{};
-    for_vectors(std::min(kRun, count - start), [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+    for_vectors(length, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
       const F value = load_some(x + start + i, n);
       squares = fma(value, value, squares);
     });
     float lanes[kLanes];
     store(lanes, squares);
-    for (float lane : lanes) total += lane;
+    double run = 0;
+    for (float lane : lanes) run += lane;
+    // Squares leave the range of fp32 where the values are far inside it; such runs are rare enough to be added slowly.
+    total += std::isfinite(run) ? run : wide_sum_of_squares(x + start, length);
   }
   return total;
 }
