@@ -8,6 +8,7 @@
 #include "rqat/pipeline/recipe.h"
 #include "rqat/pipeline/stage.h"
 #include "rqat/quant/estimator.h"
+#include "settings_view.h"
 
 namespace rqat::pipeline {
 
@@ -15,44 +16,6 @@ namespace {
 
 using base::cat;
 using base::Node;
-
-/// The node at "a.b.c", nullptr where the path ends before. `a` may be a component written as its bare name.
-const Node* at_path(const Node& root, const std::string& path) {
-  const Node* node = &root;
-  for (const std::string& key : base::split(path, '.')) {
-    node = node->is_map() ? node->find(key) : nullptr;
-    if (node == nullptr) return nullptr;
-  }
-  return node;
-}
-
-double number_at(const Node& root, const std::string& path, double otherwise) {
-  const Node* node = at_path(root, path);
-  return node != nullptr && node->is_scalar() ? std::strtod(node->value().c_str(), nullptr) : otherwise;
-}
-
-std::string text_at(const Node& root, const std::string& path) {
-  const Node* node = at_path(root, path);
-  return node != nullptr && node->is_scalar() ? node->value() : "";
-}
-
-/// One component field of a stage, read back from its settings.
-struct OneComponent : base::Config {
-  OneComponent(const char* component_key, const base::RegistryBase& from) : key(component_key), registry(from) {}
-  void fields(base::FieldVisitor& v) override { v.component(key, component, registry, ""); }
-  const char* key;
-  const base::RegistryBase& registry;
-  base::Component component;
-};
-
-base::Component component_of(const Node& settings, const char* key, const base::RegistryBase& registry) {
-  OneComponent holder(key, registry);
-  Node node = Node::map();
-  if (const Node* written = settings.find(key)) node.set(key, *written);
-  base::Faults faults;
-  base::read_config(holder, node, "", faults);
-  return holder.component;
-}
 
 class Finder {
  public:
@@ -114,12 +77,6 @@ class Finder {
     return is_quantized(stage->stage->uses().models.front());
   }
 
-  bool freezes(const View& view, const char* role) const {
-    const Node* freeze = view.all.find("freeze");
-    return freeze != nullptr && std::any_of(freeze->items().begin(), freeze->items().end(),
-                                            [&](const Node& item) { return item.value() == role; });
-  }
-
   void look_at_loop(const View& view) {
     const base::Component estimator = component_of(view.all, "estimator", quant::estimators());
     const bool quantized = is_quantized(view.entry.stage->uses().models.front()).value_or(true);
@@ -129,10 +86,11 @@ class Finder {
       note_if_written(view, scale_rate, "the model is not quantised, so it has no scales");
     } else if (estimator && !quant::estimators().make(estimator)->trains_scale()) {
       note_if_written(view, scale_rate, cat("estimator ", estimator.name, " trains no scales (lsq does)"));
-    } else if (freezes(view, "scale")) {
+    } else if (lists(view.all, "freeze", "scale")) {
       note_if_written(view, scale_rate, "`freeze` holds scale");
     }
-    if (freezes(view, "weight")) note_if_written(view, "optimizer.adamw.weight_decay", "`freeze` holds weight");
+    if (lists(view.all, "freeze", "weight"))
+      note_if_written(view, "optimizer.adamw.weight_decay", "`freeze` holds weight");
     look_at_schedule(view);
     const double every = number_at(view.all, "eval_steps", 0), steps = number_at(view.all, "max_steps", 0);
     if (every == 0) note_if_written(view, "evaluation", "eval_steps is 0");

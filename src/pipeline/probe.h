@@ -1,0 +1,51 @@
+// Short measurements on models of one and two blocks with random weights: how long a stage will take.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "rqat/pipeline/recipe.h"
+#include "rqat/pipeline/stage.h"
+
+namespace rqat::pipeline {
+
+/// Work of a stage and its expected time.
+struct StageWork {
+  double tokens = 0;   ///< trained, sampled (at most) or calibrated on; 0 = not known
+  double seconds = 0;  ///< 0 = not measured
+  std::string what;    ///< "100 steps x 16 examples", "at most 480 x 80 tokens for each of 6 models"
+};
+
+class Probe {
+ public:
+  /// Keeps its small models in a folder for temporary files while it lives.
+  explicit Probe(const Recipe& recipe);
+  ~Probe();
+  Probe(const Probe&) = delete;
+  Probe& operator=(const Probe&) = delete;
+
+  /// Empty `what` when the models' files are not there.
+  StageWork measure(const StageEntry& entry);
+
+ private:
+  struct Source;
+  const Source& source_of(const std::string& model);
+  std::filesystem::path small_model(const Source& source, int64_t blocks);
+  const quant::QuantPolicy* policy_of(const std::string& model) const;
+  StageWork train(const StageEntry& entry);
+  StageWork quantize(const StageEntry& entry);
+  StageWork reinforce(const StageEntry& entry);
+  StageWork evaluate(const StageEntry& entry);
+  double step_seconds(const StageEntry& entry, const base::Node& settings, const std::string& objective,
+                      const std::string& companion, double tokens_per_step);
+  double sampled_tokens_per_second(const std::string& model, const std::string& data, int64_t sequences);
+
+  const Recipe& recipe_;
+  std::filesystem::path scratch_;
+  std::map<std::string, Source> sources_;
+  std::map<std::string, double> sampling_;  ///< tokens per second by model and number of sequences
+};
+
+}  // namespace rqat::pipeline
