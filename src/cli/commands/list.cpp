@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "kinds.h"
+#include "reference.h"
 #include "rqat/base/files.h"
 #include "rqat/cli/command.h"
 #include "support.h"
@@ -14,10 +15,11 @@ namespace fs = std::filesystem;
 using base::cat;
 
 struct ListOptions : base::Config {
-  std::string kind, name;
+  std::string kind, name, markdown;
   void fields(base::FieldVisitor& v) override {
     v.field("kind", kind, "stages, tasks, objectives, ... or recipes; without it all kinds are shown");
     v.field("name", name, "one part of the kind: its settings with type, default and range");
+    v.field("markdown", markdown, "folder to write all of it to, as the pages of docs/reference");
   }
 };
 
@@ -27,11 +29,13 @@ class List : public Command {
 
   Usage usage() const override {
     return {"Shows the parts that recipes can name and their settings, and the recipes below the present folder.",
-            {"rqat list", "rqat list objectives", "rqat list initializers gptq", "rqat list recipes"},
+            {"rqat list", "rqat list objectives", "rqat list initializers gptq", "rqat list recipes",
+             "rqat list --markdown docs/reference"},
             {"kind", "name"}};
   }
 
   void run() override {
+    if (!options_.markdown.empty()) return write_reference();
     if (options_.kind.empty()) return list_all();
     if (options_.kind == "recipes") return list_recipes();
     const base::RegistryBase* registry = find_kind(options_.kind);
@@ -48,6 +52,13 @@ class List : public Command {
   }
 
  private:
+  void write_reference() const {
+    fs::create_directories(options_.markdown);
+    const std::map<std::string, std::string> pages = reference_pages();
+    for (const auto& [name, text] : pages) base::write_file(fs::path(options_.markdown) / name, text);
+    std::cout << options_.markdown << ": " << pages.size() << " pages\n";
+  }
+
   static std::string source(const base::EntryInfo& info) {
     return info.paper.empty() ? "" : cat(" (arXiv ", info.paper, ")");
   }
@@ -83,7 +94,8 @@ class List : public Command {
       }
     }
     if (rows.empty())
-      throw base::UsageError("no recipes/*.yaml below the present folder; change to the folder that holds recipes/");
+      throw base::UsageError(
+          "no recipes/*.yaml below the present folder; `rqat recipes ls` shows those that came with the program");
     std::sort(rows.begin(), rows.end());
     std::cout << table_text(rows);
   }

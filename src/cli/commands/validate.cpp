@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "explain_key.h"
+#include "rqat/base/log.h"
 #include "rqat/cli/command.h"
 #include "rqat/pipeline/stage.h"
 #include "structure_check.h"
@@ -16,7 +17,9 @@ struct ValidateOptions : base::Config {
   bool resolved = false;
   void fields(base::FieldVisitor& v) override {
     v.field("config", config, "the recipe, a YAML file; may be left out with --explain");
-    v.field("overrides", overrides, "settings changed, as key.sub_key=value; stages are addressed by id");
+    v.field("overrides", overrides,
+            "settings changed, as key.sub_key=value; +key.sub_key=value adds, ~key.sub_key removes; stages are "
+            "addressed by id");
     v.field("explain", explain, "tell what a key means: type, default, range, and its value in the recipe");
     v.field("resolved", resolved, "print the recipe with includes, overrides and references worked in");
   }
@@ -35,8 +38,8 @@ class Validate : public Command {
     return {
         "Checks a recipe without running it: every key, type, range and reference, each stage's own rules, and the "
         "quantisation formats and exports against the structure of the models, where these are there. All faults are "
-        "shown at "
-        "once, with file and line. Then the stages are listed in the order in which they run.",
+        "shown at once, with file and line. Warns of settings that change nothing. Then the stages are listed in the "
+        "order in which they run.",
         {"rqat validate --config recipes/quickstart.yaml",
          "rqat validate --config recipes/quickstart.yaml --explain stages.kd.optimizer.adamw.learning_rate",
          "rqat validate --explain group_size"},
@@ -63,6 +66,7 @@ class Validate : public Command {
       return;
     }
     print(recipe, structure);
+    for (const std::string& text : pipeline::settings_without_effect(recipe)) base::log_warning(text);
   }
 
  private:
