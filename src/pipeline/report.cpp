@@ -42,6 +42,16 @@ std::string results_table(const json& results) {
   return result + differences_text(results);
 }
 
+std::string run_tables(const std::filesystem::path& run_folder) {
+  std::string tables;
+  for (const report::StageView& stage : report::read_run(run_folder).stages) {
+    if (stage.results.is_null()) continue;
+    tables += cat("stage ", stage.id, stage.results_partial ? " (not complete)" : "", ":\n",
+                  results_table(stage.results), "\n");
+  }
+  return tables;
+}
+
 void write_report(const std::filesystem::path& run_folder) {
   const report::RunView run = report::read_run(run_folder);
   base::write_file(run_folder / "report.html",
