@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "rqat/answer/answer.h"
 #include "rqat/base/error.h"
 #include "rqat/eval/evaluate.h"
 
@@ -24,7 +25,8 @@ TaskResult evaluate_tasks(model::CausalLM& model, const text::Tokenizer& tokeniz
   for (size_t i = 0; i < records.size(); ++i) {
     const generate::Completion& completion = completions[i].front();
     result.responses.push_back(tokenizer.decode(completion.ids, /*skip_special=*/true));
-    result.correct.push_back(data::check_response(records[i], result.responses.back()) ? 1 : 0);
+    const bool answer_known = completion.finished || !answer::ends_inside_answer(result.responses.back());
+    result.correct.push_back(answer_known && data::check_response(records[i], result.responses.back()) ? 1 : 0);
     auto& [family_correct, family_total] = by_family[records[i].family];
     family_correct += result.correct.back();
     ++family_total;

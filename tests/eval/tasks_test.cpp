@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
+
 #include "generate/fake_text.h"
 #include "model/tiny_model.h"
 #include "rqat/answer/answer.h"
@@ -57,6 +59,36 @@ TEST_F(TasksTest, CountsRightAnswersByFamily) {
   EXPECT_EQ(result.by_family.at("chain_sums").total, 4);
   EXPECT_EQ(result.by_family.at("comparison").successes, 1);
   EXPECT_EQ(result.by_family.at("comparison").total, 2);
+}
+
+// Each problem's answer is made the last number of the response to it; only where that number may go on is it wrong.
+TEST_F(TasksTest, AnAnswerCutInTwoIsWrong) {
+  sampling_.temperature = 2;
+  sampling_.max_new_tokens = 8;
+  int64_t right = 0, cut_number = 0, finished_number = 0;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    generate::Engine engine(*model_, {generate::CharacterTokenizer::kStop}, 3, 512);
+    std::vector<generate::Request> requests;
+    for (const data::Record& record : records_) requests.push_back({tokenizer_.encode(record.prompt), 1});
+    const auto completions = engine.generate(requests, sampling_, seed);
+    std::vector<uint8_t> expected;
+    for (size_t i = 0; i < records_.size(); ++i) {
+      const std::string text = tokenizer_.decode(completions[i][0].ids, /*skip_special=*/true);
+      const auto number = answer::last_number(text);
+      records_[i].problem.answer = number.value_or("no number");
+      const size_t kept = text.size() - (text.ends_with('.') || text.ends_with(',') ? 1 : 0);
+      const bool ends_in_number = kept > 0 && std::isdigit(static_cast<unsigned char>(text[kept - 1])) != 0;
+      const bool cut = !completions[i][0].finished;
+      expected.push_back(number && !(cut && ends_in_number) ? 1 : 0);
+      right += expected.back();
+      cut_number += cut && ends_in_number ? 1 : 0;
+      finished_number += !cut && ends_in_number ? 1 : 0;
+    }
+    EXPECT_EQ(run(6, seed).correct, expected) << "seed " << seed;
+  }
+  EXPECT_GT(right, 0);
+  EXPECT_GT(cut_number, 0);
+  EXPECT_GT(finished_number, 0);
 }
 
 TEST_F(TasksTest, BatchDoesNotMatter) {

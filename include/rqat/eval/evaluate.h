@@ -39,8 +39,9 @@ struct TaskResult {
   double seconds = 0, tokens_per_second = 0;
 };
 /// Greedy or sampled answers to every record, checked. `batch` = sequences decoded at once; prompt and response may be
-/// as long as the model's max_position_embeddings. Throws DataError when there are no records, and what
-/// Engine::generate throws.
+/// as long as the model's max_position_embeddings. The text of a response is judged (data::check_response), as peers
+/// do, also of one that was cut at the limit - unless it was cut inside its answer (answer::ends_inside_answer): that
+/// one is wrong. Throws DataError when there are no records, and what Engine::generate throws.
 TaskResult evaluate_tasks(model::CausalLM& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
                           const std::vector<int64_t>& stop_ids, const std::vector<data::Record>& records,
                           const data::DataConfig& data, const generate::SamplingConfig& sampling, int64_t batch,

@@ -243,7 +243,7 @@ class EvaluateStage : public Stage {
 
 base::Entry<Stage> evaluate_entry() {
   return base::make_entry<base::Entry<Stage>, EvaluateConfig>(
-      "evaluate", "accuracy by task family with intervals, KL to a teacher, perplexity, lengths; paired comparisons",
+      "evaluate", "accuracy by task family with intervals (a response cut inside its answer is wrong), KL to a teacher, perplexity, lengths; paired comparisons",
       "", [](const EvaluateConfig& config) { return std::make_unique<EvaluateStage>(config); });
 }
 
