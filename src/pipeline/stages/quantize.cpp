@@ -1,26 +1,15 @@
-#include "stage_support.h"
-
+#include "calibration.h"
 #include "rqat/base/log.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 #include "rqat/ptq/initializer.h"
+#include "stage_support.h"
 
 namespace rqat::pipeline {
 
 namespace {
 
 using base::cat;
-
-struct CalibrationConfig : base::Config {
-  std::string data;
-  int64_t num_samples = 128;
-  int64_t max_tokens_per_batch = 4096;
-  void fields(base::FieldVisitor& v) override {
-    v.field("data", data, "`data:` entry whose examples run through the model; best the training domain");
-    v.field("num_samples", num_samples, "examples taken", base::Range{1, 1e6});
-    v.field("max_tokens_per_batch", max_tokens_per_batch, "tokens per forward", base::Range{16, 1e7});
-  }
-};
 
 struct QuantizeConfig : base::Config {
   std::string model, quant;
@@ -35,19 +24,6 @@ struct QuantizeConfig : base::Config {
     v.group("calibration", calibration, "inputs for initializers that look at activations");
   }
 };
-
-std::vector<nn::TokenBatch> calibration_batches(const std::vector<data::Example>& examples,
-                                                const CalibrationConfig& config, at::Device device) {
-  std::vector<int64_t> lengths;
-  for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
-  std::vector<nn::TokenBatch> batches;
-  for (const std::vector<int64_t>& group : data::pack_micro_batches(lengths, config.max_tokens_per_batch)) {
-    std::vector<std::vector<int64_t>> documents;
-    for (int64_t index : group) documents.push_back(examples[static_cast<size_t>(index)].ids);
-    batches.push_back(nn::make_token_batch(documents).to(device));
-  }
-  return batches;
-}
 
 nlohmann::json to_json(const std::vector<ptq::LayerReport>& reports) {
   nlohmann::json rows = nlohmann::json::array();
@@ -94,11 +70,11 @@ class QuantizeStage : public Stage {
     report_policy_faults(*loaded.model, *options.policy);
     std::vector<nn::TokenBatch> batches;
     if (!config_.calibration.data.empty()) {
-      data::DataConfig data = run.data(config_.calibration.data);
-      data.num_examples = std::min(data.num_examples, config_.calibration.num_samples);
-      const std::vector<data::Record> records = data::load_records(data, run.recipe.seed);
-      batches = calibration_batches(data::encode_examples(records, data, *loaded.tokenizer, *loaded.chat),
-                                    config_.calibration, run.device);
+      const auto samples =
+          calibration_samples(config_.calibration, run.data(config_.calibration.data), *loaded.tokenizer, *loaded.chat,
+                              run.recipe.seed);
+      batches = calibration_batches(samples, config_.calibration.max_tokens_per_batch, run.device);
+      (*run.summary)["calibration_samples"] = samples.size();
     }
     progress_ = std::make_unique<base::Progress>(run.id, static_cast<int64_t>(loaded.model->linears().size()));
     const auto reports =
