@@ -13,6 +13,7 @@
 #include "rqat/pipeline/stage.h"
 #include "rqat/quant/policy.h"
 #include "rqat/quant/state.h"
+#include "rqat/train/trainer.h"
 #include "support.h"
 
 namespace rqat::cli {
@@ -93,6 +94,7 @@ class Checker {
     for (const StageEntry& entry : recipe_.stages) {
       if (entry.type == "quantize") check_policy(entry);
       if (entry.type == "export") check_export(entry);
+      check_freeze(entry);
     }
     return report_;
   }
@@ -124,6 +126,14 @@ class Checker {
     for (nn::LinearBase* linear : model->linears()) specs.push_back(linear->spec());
     for (const std::string& text : recipe_.quant.at(origin.policy).faults(specs))
       fault(entry, cat("quant.", origin.policy, ": ", text));
+  }
+
+  void check_freeze(const StageEntry& entry) {
+    const auto* loop = dynamic_cast<const train::LoopConfig*>(entry.config.get());
+    if (loop == nullptr || loop->tied_freeze_fault().empty()) return;
+    const Origin origin = origin_of(recipe_, entry.stage->uses().models.front());
+    if (!exists(origin) || !config_of(recipe_.models.at(origin.source).path).tie_word_embeddings) return;
+    fault(entry, loop->tied_freeze_fault());
   }
 
   void check_export(const StageEntry& entry) {

@@ -108,6 +108,49 @@ TEST(Commands, ValidateShowsStagesAndExplains) {
   EXPECT_THAT(success("validate --config r.yaml --resolved quant.w2.num_bits=3"), HasSubstr("num_bits: 3"));
 }
 
+TEST(Commands, ReportIsMadeAgainFromTheFilesOfARun) {
+  workplace().write("report.yaml",
+                    "name: short\noutput_dir: reported\ndevice: cpu\nmodels: {base: {path: model}}\n"
+                    "data: {heldout: {generators: [comparison], split: test, num_examples: 2}}\n"
+                    "stages:\n  - {id: scores, type: evaluate, models: base, tasks: heldout, "
+                    "sampling: {max_new_tokens: 4}}\n");
+  success("train --config report.yaml --quiet");
+  const std::string page = workplace().read("reported/report.html");
+  ASSERT_THAT(page, HasSubstr("Accuracy on heldout"));
+  workplace().write("reported/report.html", "gone");
+  const std::string text = success("report reported");
+  EXPECT_THAT(text, AllOf(HasSubstr("stage scores:"), HasSubstr("heldout (2 problems): accuracy in %"),
+                          HasSubstr("report: reported/report.html")));
+  EXPECT_EQ(workplace().read("reported/report.html"), page);
+  // A run that was broken off shows the rows it has.
+  fs::remove(workplace() / "reported/scores/results.json");
+  fs::remove(workplace() / "reported/scores/stage.json");
+  EXPECT_THAT(success("report reported"), HasSubstr("stage scores (not complete):"));
+  const Outcome no_run = workplace().run("report model");
+  EXPECT_EQ(no_run.exit_code, 1);
+  EXPECT_THAT(no_run.output, HasSubstr("model: holds no run.json"));
+  EXPECT_FALSE(fs::exists(workplace() / "model/report.html"));
+  EXPECT_EQ(workplace().run("report").exit_code, 2);
+}
+
+TEST(Commands, ValidateFindsAFreezeThatTiedModelsCannotKeep) {
+  const auto outcome = [](const std::string& freeze) {
+    workplace().write("freeze.yaml",
+                      "models: {base: {path: model}}\ndata: {train: {generators: [comparison]}}\n"
+                      "stages:\n  - {id: sft, type: train, model: base, data: train, freeze: [" +
+                          freeze + "]}\n");
+    return workplace().run("validate --config freeze.yaml");
+  };
+  const Outcome half = outcome("head");
+  EXPECT_EQ(half.exit_code, 2);
+  EXPECT_THAT(half.output, AllOf(HasSubstr("freeze.yaml:4"),
+                                 HasSubstr("stages.sft: freeze names `head` but not "
+                                           "`embedding`"),
+                                 HasSubstr("tie_word_embeddings")));
+  EXPECT_EQ(outcome("head, embedding").exit_code, 0);
+  EXPECT_EQ(outcome("").exit_code, 0);
+}
+
 TEST(Commands, BenchTimesEachKind) {
   for (const char* name : {"load", "sft_step", "kd_step", "generate", "gptq"}) {
     EXPECT_THAT(success(std::string("bench ") + name +

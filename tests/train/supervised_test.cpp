@@ -131,6 +131,17 @@ TEST(Supervised, ATiedHeadIsTrainedWithTheEmbedding) {
   EXPECT_EQ(model::max_difference(model->logits(model->hidden(batch)), fresh->logits(fresh->hidden(batch))), 0);
 }
 
+TEST(Supervised, ATiedHeadIsNotFrozenWithoutTheEmbedding) {
+  for (const char* frozen : {"head", "embedding", "weight, head"}) {
+    const auto config = settings(std::string(kGentle) + ", freeze: [" + frozen + "]");
+    EXPECT_NE(message_of<base::ConfigError>([&] { StepRunner(*float_model(), config); }).find("both are one tensor"),
+              std::string::npos);
+    EXPECT_NO_THROW(StepRunner(*float_model(/*tied=*/false), config));
+  }
+  for (const char* frozen : {"", "head, embedding", "norm"})
+    EXPECT_NO_THROW(StepRunner(*float_model(), settings(std::string(kGentle) + ", freeze: [" + frozen + "]")));
+}
+
 TEST(Supervised, Bfloat16ModelsKeepFp32Masters) {
   const model::ModelConfig config = model::tiny_config();
   const auto model = model::tiny_model(config, model::random_weights(config), at::kBFloat16);
@@ -268,6 +279,36 @@ TEST(Supervised, ALossThatIsNotFiniteNamesStepAndRecords) {
   ASSERT_NE(records, std::string::npos) << text;
   for (const char* record : {"1", "2", "3"}) EXPECT_NE(text.find(record, records), std::string::npos) << text;
   EXPECT_TRUE(at::equal(model->weights().at("model.norm.weight"), before.at("model.norm.weight")));
+}
+
+TEST(Supervised, ALossFarAboveTheOthersStopsAndItsBatchIsSaved) {
+  const auto model = float_model();
+  SupervisedConfig config = settings("max_steps: 30, batch_size: 2, divergence_factor: 3, divergence_window: 12");
+  std::vector<BatchItem> saved;
+  int64_t last = -1, at_step = -1;
+  Callbacks callbacks;
+  callbacks.on_metrics = [&](int64_t step, const Metrics&) {
+    last = step;
+    if (step == 14) model->embedding().compute.mul_(300);  // the next losses are those of another model
+  };
+  callbacks.save_batch = [&](int64_t step, const std::vector<BatchItem>& items) {
+    at_step = step;
+    saved = items;
+    return std::string("the file");
+  };
+  const std::vector<data::Example> examples = random_examples(3);
+  const std::string text =
+      message_of<base::DataError>([&] { train_supervised(*model, nullptr, examples, config, 1, callbacks); });
+  EXPECT_NE(text.find("more than 3 times the median"), std::string::npos) << text;
+  EXPECT_NE(text.find("saved with their losses in the file"), std::string::npos) << text;
+  EXPECT_EQ(last, 14);
+  EXPECT_EQ(at_step, 15);
+  ASSERT_EQ(saved.size(), 2u);
+  for (const BatchItem& item : saved) {
+    ASSERT_TRUE(item.record >= 1 && item.record <= 3);
+    EXPECT_EQ(item.ids, examples[static_cast<size_t>(item.record - 1)].ids);
+    EXPECT_GT(item.value, 3);
+  }
 }
 
 TEST(Supervised, AGradientThatIsNotFiniteNamesStepAndTensor) {
