@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 using base::cat;
 
 constexpr const char* kFormatsFile = "rqat_quant.json";
-constexpr const char* kStateFile = "rqat_state.safetensors";
 
 std::string stored_dtype(const fs::path& folder) {
   const nlohmann::json config = io::read_json(folder / "config.json");

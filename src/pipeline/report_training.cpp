@@ -99,6 +99,8 @@ std::string training_of(const StageView& stage) {
   std::string html = cat("<h3>", escape(stage.id), " <span class=\"remark\">", escape(stage.type), ", ",
                          short_number(steps), " steps");
   if (const auto seconds = number(stage.stamp, "seconds")) html += cat(", ", duration_text(*seconds));
+  if (const auto share = number(child(stage.stamp, "summary"), "codes_changed"))
+    html += cat(", ", short_number(100 * *share), " % of the codes changed");
   html += cat(stage.state == "done" ? "" : ", " + escape(stage.state), "</span></h3>\n<div class=\"curves\">\n");
   for (const Curve& curve : curves()) {
     const auto found = stage.metrics.find(curve.key);

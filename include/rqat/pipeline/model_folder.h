@@ -17,6 +17,9 @@
 
 namespace rqat::pipeline {
 
+/// Masters, scales, zero points and codes of a quantised folder (see quant/state.h).
+inline constexpr const char* kStateFile = "rqat_state.safetensors";
+
 struct LoadedModel {
   std::filesystem::path folder;
   std::unique_ptr<model::CausalLM> model;
