@@ -63,10 +63,17 @@ class Recipes : public Command {
   void list(const fs::path& folder) const {
     std::vector<std::vector<std::string>> rows;
     for (const pipeline::ShippedRecipe& recipe : recipes_) {
-      rows.push_back({recipe.name, base::split(recipe.about, '\n').front()});
+      rows.push_back({recipe.name, summary(recipe)});
     }
     std::cout << table_text(rows) << "\nin " << (folder / "recipes").string()
               << "; `rqat recipes cp NAME` copies one here\n";
+  }
+
+  /// The head comment's first line without the command, which every recipe has: "(2 CPU cores: under 30 min)".
+  static std::string summary(const pipeline::ShippedRecipe& recipe) {
+    const std::string line = base::split(recipe.about, '\n').front();
+    const size_t bracket = line.find('(');
+    return bracket == std::string::npos ? line : line.substr(bracket);
   }
 
   const pipeline::ShippedRecipe& find() const {

@@ -88,16 +88,33 @@ class EvaluateStage : public Stage {
     json rows = json::array();
     for (const std::string& id : config_.models) {
       if (!cached(run, id)) measure(run, id);
-      rows.push_back(io::read_json(cache_file(run, id)));
+      if (run.is_main()) rows.push_back(io::read_json(cache_file(run, id)));
     }
+    if (!run.is_main()) return;
     json results = {{"teacher", config_.teacher}, {"task_sets", config_.tasks}, {"models", rows}};
     results["differences"] = differences(rows, run);
     io::write_json(run.folder / "results.json", results);
+    write_events(rows, run);
     (*run.summary)["models"] = config_.models.size();
     base::log_info(cat("results of stage ", run.id, ":\n", results_table(results)));
   }
 
  private:
+  /// One point per model and task set: lines of several runs can be laid side by side.
+  void write_events(const json& rows, const StageRun& run) const {
+    std::map<std::string, double> values;
+    for (const json& row : rows) {
+      for (const auto& [task, cell] : row["tasks"].items()) {
+        const std::string prefix = cat(row["model"].get<std::string>(), "/", task, "/");
+        values[prefix + "accuracy"] = cell["overall"]["value"];
+        for (const char* key : {"perplexity", "kl_to_teacher"}) {
+          if (cell.contains(key)) values[prefix + key] = cell[key];
+        }
+      }
+    }
+    io::EventWriter(run.folder / "tensorboard").scalars(0, values);
+  }
+
   std::vector<std::pair<std::string, std::string>> pairs() const {
     std::vector<std::pair<std::string, std::string>> found;
     for (const std::string& text : config_.compare) {
@@ -120,8 +137,10 @@ class EvaluateStage : public Stage {
   }
 
   bool cached(const StageRun& run, const std::string& id) const {
-    if (!fs::exists(cache_file(run, id))) return false;
-    return io::read_json(cache_file(run, id)).value("key", "") == cache_key(run, id);
+    // The main rank's folder counts: all measure, or none.
+    const bool here = run.is_main() && fs::exists(cache_file(run, id)) &&
+                      io::read_json(cache_file(run, id)).value("key", "") == cache_key(run, id);
+    return run.world->broadcast_text(here ? "yes" : "no") == "yes";
   }
 
   void measure(StageRun& run, const std::string& id) {
@@ -154,7 +173,7 @@ class EvaluateStage : public Stage {
                                                                       static_cast<std::ptrdiff_t>(records.size())));
       model::CausalLM* reference = config_.teacher == id ? loaded.model.get() : teacher.model.get();
       const eval::LikelihoodResult likelihood = eval::evaluate_likelihood(
-          *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat));
+          *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat), 4096, *run.world);
       cell["perplexity"] = likelihood.perplexity;
       if (likelihood.kl_to_teacher) cell["kl_to_teacher"] = *likelihood.kl_to_teacher;
     }
@@ -162,7 +181,7 @@ class EvaluateStage : public Stage {
     base::Progress progress(cat(run.id, " ", id, " ", name), static_cast<int64_t>(records.size()));
     const eval::TaskResult result = eval::evaluate_tasks(
         *loaded.model, *loaded.tokenizer, *loaded.chat, loaded.stop_ids, records, data, config_.sampling,
-        config_.batch_size, run.seed, [&](int64_t done, int64_t) { progress.update(done); });
+        config_.batch_size, run.seed, [&](int64_t done, int64_t) { progress.update(done); }, *run.world);
     progress.finish(cat("accuracy ", base::format_fixed(100 * result.overall.value, 1), " %"));
     cell.update(to_json(result));
     write_responses(run, id, name, records, result);
