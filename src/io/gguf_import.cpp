@@ -8,6 +8,7 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/gguf.h"
 #include "rqat/io/json_file.h"
@@ -202,7 +203,10 @@ void write_weights(const GgufReader& reader, const std::filesystem::path& path, 
   const Plan plan = PlanBuilder(reader, architecture_of(reader), sizes_of(reader)).build();
   std::map<std::string, TensorInfo> layout;
   for (const auto& [name, source] : plan) layout[name] = TensorInfo{dtype, source.shape, 0, 0};
+  base::Progress progress("importing", static_cast<int64_t>(plan.size()));
+  int64_t done = 0;
   write_safetensors_streamed(path, layout, [&](const std::string& name) {
+    progress.update(++done);
     const Source& source = plan.at(name);
     at::Tensor tensor = reader.read(source.name).to(dtype);
     return source.permuted_heads > 0 ? unpermute_heads(tensor, source.permuted_heads) : tensor;

@@ -15,6 +15,7 @@
 #include "round_trip.h"
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "rqat/io/json_file.h"
@@ -179,8 +180,12 @@ class CompressedTensors : public Exporter {
       config["quantization_config"] = quantization_config(linears);
     };
     write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
-      io::write_safetensors_streamed(fresh / "model.safetensors", plan.layout,
-                                     [&](const std::string& name) { return plan.make.at(name)(); });
+      base::Progress progress("packing", static_cast<int64_t>(plan.layout.size()));
+      int64_t done = 0;
+      io::write_safetensors_streamed(fresh / "model.safetensors", plan.layout, [&](const std::string& name) {
+        progress.update(++done);
+        return plan.make.at(name)();
+      });
     });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(model, folder, report);

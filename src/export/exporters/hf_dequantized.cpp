@@ -8,6 +8,7 @@
 #include "layers.h"
 #include "round_trip.h"
 #include "rqat/base/files.h"
+#include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 
@@ -92,7 +93,10 @@ class HfDequantized : public Exporter {
       report.layers.push_back({spec.name, layer ? layer->format().text() : "float", layer ? dtype_name_ : "float",
                                spec.out_features * spec.in_features * static_cast<int64_t>(c10::elementSize(dtype()))});
     }
+    base::Progress progress("writing dequantized weights", static_cast<int64_t>(layout.size()));
+    int64_t done = 0;
     const auto make = [&](const std::string& name) {
+      progress.update(++done);
       const auto linear = by_name.find(name);
       return linear == by_name.end() ? others.at(name).to(dtype()) : dequantized(linear->second, dtype());
     };
