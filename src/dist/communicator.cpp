@@ -232,6 +232,22 @@ std::pair<int64_t, int64_t> Communicator::share_of(int64_t count, int rank, int 
   return {count * rank / size, count * (rank + 1) / size};
 }
 
+std::pair<int64_t, int64_t> Communicator::share_by_weight(const std::vector<int64_t>& weights, int rank, int size) {
+  int64_t total = 0;
+  for (const int64_t weight : weights) total += weight;
+  const auto first_of = [&](int64_t of_rank) {
+    // An item belongs to the rank in whose part its middle lies.
+    int64_t before = 0, index = 0;
+    for (; index < static_cast<int64_t>(weights.size()); ++index) {
+      const int64_t weight = weights[static_cast<size_t>(index)];
+      if ((2 * before + weight) * size >= 2 * total * of_rank) break;
+      before += weight;
+    }
+    return index;
+  };
+  return {rank == 0 ? 0 : first_of(rank), rank + 1 == size ? static_cast<int64_t>(weights.size()) : first_of(rank + 1)};
+}
+
 namespace {
 
 double seconds_or(double given, const char* variable, double standard) {

@@ -38,16 +38,26 @@ ScoredBatch make_batch(const std::vector<data::Example>& examples, const std::ve
           at::tensor(targets, at::kLong).to(device)};
 }
 
+objective::DistillationScores summed(dist::Communicator& world, const objective::DistillationScores& own) {
+  if (world.alone()) return own;
+  const auto sums = world.sum({{"kl", own.kl_sum}, {"nll", own.nll_sum}, {"rows", static_cast<double>(own.rows)}});
+  return {sums.at("kl"), sums.at("nll"), static_cast<int64_t>(sums.at("rows"))};
+}
+
 }  // namespace
 
 LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* teacher,
-                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch) {
+                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch,
+                                     dist::Communicator& world) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;
   for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
   const bool compare = teacher != nullptr && teacher != &model;
   objective::DistillationScores sums;
-  for (const auto& members : data::pack_micro_batches(lengths, max_tokens_per_batch)) {
+  const auto all = data::pack_micro_batches(lengths, max_tokens_per_batch);
+  const auto [begin, end] = world.share(static_cast<int64_t>(all.size()));
+  for (int64_t index = begin; index < end; ++index) {
+    const std::vector<int64_t>& members = all[static_cast<size_t>(index)];
     const ScoredBatch batch = make_batch(examples, members, model.device());
     if (batch.rows.numel() == 0) continue;
     const at::Tensor hidden = model.hidden(batch.tokens).index_select(0, batch.rows);
@@ -62,6 +72,7 @@ LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* te
     sums.nll_sum += part.nll_sum;
     sums.rows += part.rows;
   }
+  sums = summed(world, sums);
   if (sums.rows == 0) {
     throw base::DataError(
         base::cat("likelihood: none of ", examples.size(), " examples has a response token to score"));

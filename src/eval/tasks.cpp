@@ -10,13 +10,14 @@ namespace rqat::eval {
 TaskResult evaluate_tasks(model::CausalLM& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
                           const std::vector<int64_t>& stop_ids, const std::vector<data::Record>& records,
                           const data::DataConfig& data, const generate::SamplingConfig& sampling, int64_t batch,
-                          uint64_t seed, const std::function<void(int64_t, int64_t)>& progress) {
+                          uint64_t seed, const std::function<void(int64_t, int64_t)>& progress,
+                          dist::Communicator& world) {
   if (records.empty())
     throw base::DataError("evaluate: there are no problems to answer; set num_examples to 1 or more");
   std::vector<generate::Request> requests;
   for (const data::Record& record : records)
     requests.push_back({data::encode_prompt(record, data, tokenizer, chat), 1});
-  generate::Engine engine(model, stop_ids, batch, model.config().max_position_embeddings);
+  generate::Engine engine(model, stop_ids, batch, model.config().max_position_embeddings, world);
   const auto completions = engine.generate(requests, sampling, seed, progress);
 
   TaskResult result;

@@ -91,10 +91,15 @@ void DecodeRun::start(int64_t slot, int64_t request) {
   started.request = request;
   started.sample = sample;
   started.running = true;
-  started.rng = base::Rng(seed_, base::cat("samples of request ", request), static_cast<uint64_t>(sample));
+  started.rng = base::Rng(seed_, base::cat("samples of request ", stream_of(request)), static_cast<uint64_t>(sample));
   if (started_[open_] == requests_[open_].num_samples) ++open_;
   const int64_t running = std::count_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.running; });
   stats_.peak_slots = std::max(stats_.peak_slots, running);
+}
+
+int64_t DecodeRun::stream_of(int64_t request) const {
+  const int64_t stream = requests_[static_cast<size_t>(request)].stream;
+  return stream >= 0 ? stream : request;
 }
 
 int64_t DecodeRun::free_slot_with_prompt(int64_t request) const {

@@ -35,6 +35,7 @@ class DecodeRun {
   /// Starts samples in free slots, requests in order. False when there is no free slot or nothing left to start.
   bool admit();
   void start(int64_t slot, int64_t request);
+  int64_t stream_of(int64_t request) const;
   int64_t free_slot_with_prompt(int64_t request) const;
   int64_t running_slot_with_prompt(int64_t request) const;
   int64_t any_free_slot() const;

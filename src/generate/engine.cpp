@@ -7,6 +7,7 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "completion_bytes.h"
 #include "decode_run.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -51,14 +52,40 @@ void SamplingConfig::fields(base::FieldVisitor& v) {
   v.field("max_new_tokens", max_new_tokens, "longest response in tokens", base::Range{1, 1e6});
 }
 
-Engine::Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length)
-    : model_(model), stop_ids_(std::move(stop_ids)), max_slots_(max_slots), max_length_(max_length) {
+Engine::Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length,
+               dist::Communicator& world)
+    : model_(model), world_(world), stop_ids_(std::move(stop_ids)), max_slots_(max_slots), max_length_(max_length) {
   if (max_slots < 1) throw std::invalid_argument(base::cat("generate: max_slots is ", max_slots, ", expected >= 1"));
 }
 
 std::vector<std::vector<Completion>> Engine::generate(
     const std::vector<Request>& requests, const SamplingConfig& sampling, uint64_t seed,
     const std::function<void(int64_t done, int64_t total)>& progress) {
+  if (world_.alone()) return generate_here(requests, sampling, seed, progress);
+  const auto [begin, end] = world_.share(static_cast<int64_t>(requests.size()));
+  std::vector<Request> own(requests.begin() + begin, requests.begin() + end);
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (own[i].stream < 0) own[i].stream = begin + static_cast<int64_t>(i);
+  }
+  std::vector<std::vector<Completion>> all;
+  for (const std::string& bytes : world_.all_gather_text(to_bytes(generate_here(own, sampling, seed, progress)))) {
+    for (std::vector<Completion>& group : from_bytes(bytes)) all.push_back(std::move(group));
+  }
+  share_stats();
+  return all;
+}
+
+void Engine::share_stats() {
+  const auto sums = world_.sum({{"prompt_tokens", static_cast<double>(stats_.prompt_tokens)},
+                                {"new_tokens", static_cast<double>(stats_.new_tokens)}});
+  stats_.prompt_tokens = static_cast<int64_t>(sums.at("prompt_tokens"));
+  stats_.new_tokens = static_cast<int64_t>(sums.at("new_tokens"));
+  stats_.seconds = world_.max(stats_.seconds);
+}
+
+std::vector<std::vector<Completion>> Engine::generate_here(const std::vector<Request>& requests,
+                                                           const SamplingConfig& sampling, uint64_t seed,
+                                                           const std::function<void(int64_t, int64_t)>& progress) {
   const at::NoGradGuard no_grad;
   const auto begin = std::chrono::steady_clock::now();
   check_sampling(sampling);

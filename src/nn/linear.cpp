@@ -28,6 +28,14 @@ at::Tensor LinearBase::forward(const at::Tensor& x) {
       x, dense_weight(), bias(), [this] { return weight_grad_buffer(); }, [this] { return bias_grad_buffer(); });
 }
 
+std::vector<at::Tensor> LinearBase::accumulated_gradients() {
+  std::vector<at::Tensor> buffers;
+  for (const at::Tensor& buffer : {weight_grad_buffer(), bias_grad_buffer()}) {
+    if (buffer.defined()) buffers.push_back(buffer);
+  }
+  return buffers;
+}
+
 void FloatLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
   const at::IntArrayRef expected_bias = bias.defined() ? bias.sizes() : at::IntArrayRef{};
   const bool shapes_fit = weight.sizes() == at::IntArrayRef{spec().out_features, spec().in_features} &&

@@ -1,5 +1,7 @@
 #include "rqat/pipeline/runner.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -7,14 +9,18 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/folders.h"
+#include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
+#include "rqat/pipeline/estimate.h"
 #include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/report.h"
 #include "rqat/pipeline/stage.h"
 #include "rqat/pipeline/version.h"
+#include "stage_folder.h"
 
 namespace rqat::pipeline {
 
@@ -28,37 +34,102 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+/// The first line in which two texts differ, as "was ..., is ..."; "" when they are equal.
+std::string changed_line(const std::string& before, const std::string& now) {
+  const std::vector<std::string> old_lines = base::split(before, '\n'), new_lines = base::split(now, '\n');
+  for (size_t i = 0; i < std::max(old_lines.size(), new_lines.size()); ++i) {
+    const std::string was = i < old_lines.size() ? base::trim(old_lines[i]) : "";
+    const std::string is = i < new_lines.size() ? base::trim(new_lines[i]) : "";
+    if (was != is) return cat("was `", was, "`, is `", is, "`");
+  }
+  return "";
+}
+
+/// What ranks beside the main one write goes here, and away.
+struct RankScratch {
+  explicit RankScratch(int rank) : path(fs::temp_directory_path() / cat("rqat_rank_", ::getpid(), "_", rank)) {}
+  ~RankScratch() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  fs::path path;
+};
+
 class Runner {
  public:
   Runner(const Recipe& recipe, const RunOptions& options)
-      : recipe_(recipe), options_(options), root_(recipe.output_dir), device_(pick_device(recipe.device)) {}
+      : recipe_(recipe),
+        options_(options),
+        world_(*options.world),
+        root_(recipe.output_dir),
+        device_(pick_device(recipe.device)) {
+    if (device_.is_cuda() && !world_.alone())
+      device_ = at::Device(at::kCUDA, static_cast<int8_t>(world_.world().local_rank));
+  }
 
   void run() {
-    fs::create_directories(root_);
-    base::add_log_file(root_ / "log.txt");
-    base::write_file(root_ / "recipe.yaml", "# Resolved recipe: rqat train --config recipe.yaml repeats this run.\n" +
-                                                recipe_.resolved.dump());
-    base::log_info(cat("run '", recipe_.name, "' -> ", root_.string(), " (", recipe_.stages.size(), " stages, ",
-                       device_.str(), ")"));
+    if (world_.is_main()) open_folder();
+    require_shared_folder();
     started_ = now_seconds();
     write_run_file(false);
-    for (const auto& [id, source] : recipe_.models) prepare_source(id, source);
-    if (options_.force) forget_tables();
+    for (const auto& [id, source] : recipe_.models) main_first("model " + id, [&] { prepare_source(id, source); });
+    if (options_.force && world_.is_main()) forget_tables();
     announce_ready("");
     for (const StageEntry& entry : recipe_.stages) {
       if (!selected(entry.id)) continue;
       run_stage(entry);
       write_run_file(false);
-      write_report(root_);
+      if (world_.is_main()) write_report(root_);
+      stop_if_asked("stage " + entry.id);
       if (entry.stage->makes() == "model") announce_ready(entry.id);
     }
     write_run_file(true);
-    write_report(root_);
-    base::log_info(cat("done in ", base::format_duration(now_seconds() - started_),
-                       "; report: ", (root_ / "report.html").string()));
+    if (world_.is_main()) {
+      write_report(root_);
+      base::log_info(cat("done in ", base::format_duration(now_seconds() - started_),
+                         "; report: ", (root_ / "report.html").string()));
+    }
   }
 
  private:
+  void open_folder() const {
+    base::make_folders(root_);
+    base::remove_leftovers(root_);
+    base::add_log_file(root_ / "log.txt");
+    base::write_file(root_ / "recipe.yaml", "# Resolved recipe: rqat train --config recipe.yaml repeats this run.\n" +
+                                                recipe_.resolved.dump());
+    base::log_info(cat("run '", recipe_.name, "' -> ", root_.string(), " (", recipe_.stages.size(), " stages, ",
+                       device_.str(), world_.alone() ? "" : cat(", ", world_.size(), " ranks"), ")"));
+  }
+
+  /// Every rank reads what the main rank wrote.
+  void require_shared_folder() const {
+    if (world_.alone()) return;
+    const fs::path probe = root_ / ".ranks";
+    const std::string token = world_.broadcast_text(std::to_string(now_seconds()));
+    if (world_.is_main()) base::write_file(probe, token);
+    world_.barrier("output folder");
+    const bool seen = fs::exists(probe) && base::read_file(probe) == token;
+    const std::vector<std::string> blind = world_.all_gather_text(seen ? "" : world_.who());
+    if (world_.is_main()) fs::remove(probe);
+    for (const std::string& rank : blind) {
+      if (rank.empty()) continue;
+      throw base::ConfigError(cat("output_dir: ", rank, " does not see the files of rank 0 in '", root_.string(),
+                                  "'; start all ranks in the same folder, on a file system that all hosts share"));
+    }
+  }
+
+  /// The main rank does it, then the others, which find it done.
+  template <class Action>
+  void main_first(const std::string& what, const Action& action) const {
+    if (world_.is_main()) action();
+    world_.barrier(what);
+    if (!world_.is_main()) action();
+  }
+
+  /// What the main rank finds holds for all.
+  bool agreed(bool condition) const { return world_.broadcast_text(condition ? "yes" : "no") == "yes"; }
+
   bool selected(const std::string& id) const {
     return options_.only.empty() || std::find(options_.only.begin(), options_.only.end(), id) != options_.only.end();
   }
@@ -91,7 +162,7 @@ class Runner {
     const fs::path stamp = folder / "stage.json";
     if (!fs::exists(stamp) || io::read_json(stamp).value("fingerprint", "") != hash) {
       const double start = now_seconds();
-      fs::remove_all(folder);
+      base::remove_folder(folder);
       if (is_gguf) {
         base::log_info(cat(id, ": importing ", path.string()));
         io::import_gguf(path, folder, dtype);
@@ -113,8 +184,15 @@ class Runner {
     fingerprints_[id] = hash;
   }
 
+  /// Settings that what comes out depends on.
+  static base::Node decisive_settings(const StageEntry& entry) {
+    base::Node settings = base::write_config(*entry.config);
+    for (const std::string& key : entry.stage->settings_that_only_save()) settings.erase(key);
+    return settings;
+  }
+
   std::string settings_text(const StageEntry& entry) const {
-    std::string text = cat("type: ", entry.type, "\n", base::write_config(*entry.config).dump());
+    std::string text = cat("type: ", entry.type, "\n", decisive_settings(entry).dump());
     const Uses uses = entry.stage->uses();
     for (const std::string& name : uses.data) {
       data::DataConfig config = recipe_.data.at(name);
@@ -138,17 +216,90 @@ class Runner {
     return base::hex64(base::stable_hash(text));
   }
 
+  /// Whether a model that this run neither made nor found unchanged is there; its fingerprint is noted.
+  bool find_on_disk(const std::string& id) {
+    if (fingerprints_.count(id) > 0) return true;
+    const fs::path stamp = root_ / id / "stage.json";
+    if (!fs::exists(stamp)) return false;
+    fingerprints_[id] = io::read_json(stamp).value("fingerprint", "");
+    return true;
+  }
+
+  /// Why the finished stage `id` is not what this recipe would make of it; "" when it is.
+  std::string staleness(const std::string& id) {
+    const StageEntry* entry = recipe_.find_stage(id);
+    if (entry == nullptr) return "";
+    const json stamp = io::read_json(root_ / id / "stage.json");
+    const json inputs = stamp.value("inputs", json::object());
+    for (const std::string& name : entry->stage->uses().models) {
+      if (!inputs.contains(name)) return cat("it did not read '", name, "'");
+      if (!find_on_disk(name)) return cat("its input '", name, "' is not there any more");
+      if (inputs[name] != fingerprints_.at(name)) return cat("its input '", name, "' has changed since");
+    }
+    if (stamp.value("fingerprint", "") != stage_fingerprint(*entry)) {
+      const std::string change = changed_line(stamp.value("settings", ""), settings_text(*entry));
+      return change.empty() ? "the recipe's seed or the version of rqat has changed since"
+                            : cat("its settings have changed since: ", change);
+    }
+    for (const std::string& name : entry->stage->uses().models) {
+      const std::string reason = recipe_.find_stage(name) != nullptr ? staleness(name) : "";
+      if (!reason.empty()) return cat("its input '", name, "' is stale: ", reason);
+    }
+    return "";
+  }
+
+  /// What stage_fingerprint() condenses, told apart.
+  Dependencies dependencies(const StageEntry& entry) const {
+    Dependencies all{{"type", entry.type},
+                     {"seed", std::to_string(recipe_.seed)},
+                     {"version of stage folders", std::to_string(kStageFormat)}};
+    add_dependencies(all, "", decisive_settings(entry));
+    const Uses uses = entry.stage->uses();
+    for (const std::string& name : uses.data) {
+      data::DataConfig config = recipe_.data.at(name);
+      add_dependencies(all, "data." + name, base::write_config(config));
+    }
+    for (const std::string& name : uses.quant) {
+      quant::QuantPolicy policy = recipe_.quant.at(name);
+      add_dependencies(all, "quant." + name, base::write_config(policy));
+    }
+    for (const std::string& name : uses.models) all["model " + name] = fingerprints_.at(name);
+    return all;
+  }
+
+  std::string how_to_go_on() const {
+    return options_.command.empty() ? "" : cat("; go on with:\n  ", options_.command);
+  }
+
+  /// Between stages, where there is nothing to save.
+  void stop_if_asked(const std::string& done) const {
+    if (const int signal = static_cast<int>(world_.max(base::requested_stop())))
+      throw base::Interrupted(signal, cat("stopped after ", done, ", which is finished", how_to_go_on()));
+  }
+
+  /// Where a rank writes: below the output folder for the main one, into a scratch folder for the others.
+  fs::path own_folder(const std::string& id) {
+    if (world_.is_main()) return root_ / id;
+    if (!scratch_) scratch_ = std::make_unique<RankScratch>(world_.rank());
+    base::make_folders(scratch_->path / id);
+    return scratch_->path / id;
+  }
+
   StageRun make_run(const StageEntry& entry, json& summary) {
     return StageRun{recipe_,
                     entry.id,
-                    root_ / entry.id,
+                    own_folder(entry.id),
                     device_,
                     static_cast<uint64_t>(recipe_.seed),
                     [this](const std::string& id) { return sources_.at(id); },
                     [this](const std::string& id) { return fingerprints_.at(id); },
                     [this](const std::string& id) { return sources_.count(id) > 0; },
                     settings_hash(entry),
-                    &summary};
+                    &summary,
+                    /*continuable=*/true,
+                    how_to_go_on(),
+                    &world_,
+                    root_ / entry.id};
   }
 
   bool is_finished(const StageEntry& entry, const std::string& fingerprint) const {
@@ -161,13 +312,26 @@ class Runner {
   void require_inputs(const StageEntry& entry) {
     for (const std::string& name : entry.stage->uses().models) {
       if (sources_.count(name) > 0) continue;
-      const fs::path stamp = root_ / name / "stage.json";
-      if (!fs::exists(stamp)) {
+      if (!find_on_disk(name)) {
         throw base::ConfigError(
             cat("stage ", entry.id, " reads '", name, "', which has not run yet; run it first, or drop --only"));
       }
+      if (const std::string reason = staleness(name); !reason.empty()) {
+        base::log_warning(cat("stage ", entry.id, " reads '", name,
+                              "' as it is on disk, although it is stale: ", reason, "; run it again, or drop --only"));
+      }
       sources_[name] = root_ / name;
-      fingerprints_[name] = io::read_json(stamp).value("fingerprint", "");
+    }
+  }
+
+  /// When memory runs out, the message tells which setting of the stage to change, and to what.
+  template <class Action>
+  void run_naming_memory(const StageEntry& entry, const Action& action) const {
+    try {
+      action();
+    } catch (const std::exception& error) {
+      if (!is_out_of_memory(error)) throw;
+      throw OutOfMemory(out_of_memory_text(recipe_, entry, error));
     }
   }
 
@@ -175,20 +339,23 @@ class Runner {
     require_inputs(entry);
     const std::string fingerprint = stage_fingerprint(entry);
     const fs::path folder = root_ / entry.id;
-    if (is_finished(entry, fingerprint)) {
+    if (agreed(is_finished(entry, fingerprint))) {
       base::log_info(cat("stage ", entry.id, " (", entry.type, "): unchanged, kept"));
     } else {
       base::log_info(cat("stage ", entry.id, " (", entry.type, ")"));
-      // Tables keep the rows of models that did not change; everything else starts from an empty folder.
-      if (entry.stage->makes() != "table") fs::remove_all(folder);
-      fs::create_directories(folder);
-      fs::remove(folder / "stage.json");
-      const double start = now_seconds();
+      if (world_.is_main()) {
+        begin_stage(entry.id, folder, dependencies(entry), entry.stage->makes() == "table",
+                    options_.force ? Unfinished::kRestart : options_.unfinished);
+      }
+      world_.barrier("start of stage " + entry.id);
       json summary = json::object();
       StageRun run = make_run(entry, summary);
-      entry.stage->run(run);
-      write_stage_file(entry, fingerprint, summary, now_seconds() - start);
+      // Files are made of what is on the disk: one rank does that.
+      if (world_.is_main() || entry.stage->makes() != "files") run_naming_memory(entry, [&] { entry.stage->run(run); });
+      if (world_.is_main()) write_stage_file(entry, fingerprint, summary, run.seconds());
     }
+    if (world_.is_main()) end_stage(folder, entry.stage->keeps_checkpoints());
+    world_.barrier("end of stage " + entry.id);
     if (entry.stage->makes() == "model") {
       sources_[entry.id] = folder;
       fingerprints_[entry.id] = fingerprint;
@@ -213,7 +380,7 @@ class Runner {
   /// Rows measured before are kept from run to run, but not when all is to be done again.
   void forget_tables() const {
     for (const StageEntry& entry : recipe_.stages) {
-      if (selected(entry.id) && entry.stage->makes() == "table") fs::remove_all(root_ / entry.id);
+      if (selected(entry.id) && entry.stage->makes() == "table") base::remove_folder(root_ / entry.id);
     }
   }
 
@@ -223,14 +390,15 @@ class Runner {
       if (!selected(entry.id) || entry.stage->makes() != "table") continue;
       const std::vector<std::string> used = entry.stage->uses().models;
       if (!id.empty() && std::find(used.begin(), used.end(), id) == used.end()) continue;
-      fs::create_directories(root_ / entry.id);
+      if (world_.is_main()) base::make_folders(root_ / entry.id);
       json summary = json::object();
       StageRun run = make_run(entry, summary);
-      entry.stage->model_ready(run, id);
+      run_naming_memory(entry, [&] { entry.stage->model_ready(run, id); });
     }
   }
 
   void write_run_file(bool finished) const {
+    if (!world_.is_main()) return;
     json ids = json::array();
     for (const auto& [id, path] : recipe_.models) ids.push_back(id);
     for (const StageEntry& entry : recipe_.stages) ids.push_back(entry.id);
@@ -241,11 +409,14 @@ class Runner {
                                         {"started", started_},
                                         {"seconds", now_seconds() - started_},
                                         {"device", device_.str()},
+                                        {"ranks", world_.size()},
                                         {"seed", recipe_.seed}});
   }
 
   const Recipe& recipe_;
   const RunOptions& options_;
+  dist::Communicator& world_;
+  std::unique_ptr<RankScratch> scratch_;
   fs::path root_;
   at::Device device_;
   double started_ = 0;

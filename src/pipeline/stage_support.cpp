@@ -1,5 +1,6 @@
 #include "stage_support.h"
 
+#include "rqat/base/folders.h"
 #include "rqat/base/log.h"
 #include "rqat/base/rng.h"
 #include "rqat/base/strings.h"
@@ -15,8 +16,49 @@ void PeriodicEvaluation::fields(base::FieldVisitor& v) {
   v.field("max_new_tokens", max_new_tokens, "longest response in tokens", base::Range{1, 1e6});
 }
 
-LoopMonitor::LoopMonitor(StageRun& run, int64_t max_steps)
-    : run_(run), max_steps_(max_steps), progress_(run.id, max_steps), writer_(run.folder / "metrics.jsonl", false) {}
+namespace {
+
+/// Leaves the rows of the first `steps` steps in a file of metrics, and returns them. The last line of a killed run may
+/// be half of one.
+std::vector<train::Metrics> keep_rows(const std::filesystem::path& file, int64_t steps) {
+  std::vector<train::Metrics> rows;
+  std::string kept;
+  if (steps > 0 && std::filesystem::exists(file)) {
+    for (const std::string& line : base::split(base::read_file(file), '\n')) {
+      const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
+      if (!row.is_object() || row.value("step", steps) >= steps) continue;
+      kept += line + "\n";
+      rows.push_back(row.get<train::Metrics>());
+      rows.back().erase("step");
+    }
+  }
+  base::write_file(file, kept);
+  return rows;
+}
+
+}  // namespace
+
+LoopMonitor::LoopMonitor(StageRun& run, int64_t max_steps, int64_t first_step, const nlohmann::json& state)
+    : run_(run),
+      max_steps_(max_steps),
+      progress_(run.id, max_steps),
+      rows_(keep_rows(run.folder / "metrics.jsonl", first_step)),
+      writer_(run.folder / "metrics.jsonl"),
+      events_(run.folder / "tensorboard", first_step) {
+  if (state.is_null()) return;
+  extra_ = state.at("extra").get<train::Metrics>();
+  best_ = state.at("best").get<train::Metrics>();
+}
+
+void LoopMonitor::add_evaluation(int64_t step, double accuracy) {
+  add("eval_accuracy", accuracy);
+  if (best_.empty() || accuracy > best_["eval_accuracy"])
+    best_ = {{"step", static_cast<double>(step)}, {"eval_accuracy", accuracy}};
+}
+
+nlohmann::json LoopMonitor::state() const { return {{"extra", extra_}, {"best", best_}}; }
+
+void LoopMonitor::sync() const { base::sync_file(run_.folder / "metrics.jsonl"); }
 
 void LoopMonitor::on_metrics(int64_t step, const train::Metrics& metrics) {
   train::Metrics row = metrics;
@@ -26,6 +68,7 @@ void LoopMonitor::on_metrics(int64_t step, const train::Metrics& metrics) {
   line["step"] = step;
   for (const auto& [key, value] : row) line[key] = value;
   writer_.line(line.dump());
+  events_.scalars(step, row);
   std::string status;
   for (const auto& [key, digits] : {std::pair<const char*, int>{"loss", 4}, {"reward", 3}, {"tokens_per_second", 0}}) {
     if (row.count(key))
@@ -48,6 +91,7 @@ void LoopMonitor::finish() {
   nlohmann::json& summary = *run_.summary;
   for (const auto& [key, value] : sums) summary["last_tenth"][key] = value / counts[key];
   summary["steps"] = max_steps_;
+  if (!best_.empty()) summary["best"] = best_;
   progress_.finish(sums.count("loss") ? cat("loss ", base::format_fixed(sums["loss"] / counts["loss"], 4)) : "");
 }
 
@@ -58,27 +102,46 @@ double quick_accuracy(LoadedModel& loaded, StageRun& run, const PeriodicEvaluati
   generate::SamplingConfig sampling;
   sampling.max_new_tokens = evaluation.max_new_tokens;
   loaded.model->set_execution(nn::Execution::kPacked);
-  const eval::TaskResult result =
-      eval::evaluate_tasks(*loaded.model, *loaded.tokenizer, *loaded.chat, loaded.stop_ids, records,
-                           run.data(evaluation.data), sampling, 64, stage_seed(run, "periodic_evaluation"));
+  const eval::TaskResult result = eval::evaluate_tasks(*loaded.model, *loaded.tokenizer, *loaded.chat, loaded.stop_ids,
+                                                       records, run.data(evaluation.data), sampling, 64,
+                                                       stage_seed(run, "periodic_evaluation"), {}, *run.world);
   loaded.model->set_execution(nn::Execution::kTrain);
   return result.overall.value;
 }
 
+namespace {
+
+/// The sequences of a batch that went wrong, with what can be said of each.
+std::string save_bad_batch(const LoadedModel& loaded, const StageRun& run, int64_t step,
+                           const std::vector<train::BatchItem>& items) {
+  std::string lines;
+  for (const train::BatchItem& item : items) {
+    const nlohmann::json line = {{"step", step},
+                                 {"record", item.record},
+                                 {"value", item.value},
+                                 {"text", loaded.tokenizer->decode(item.ids)},
+                                 {"ids", item.ids}};
+    lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  const std::filesystem::path file = run.shared_folder / cat("bad_batch_step_", step, ".jsonl");
+  if (run.is_main()) base::write_file(file, lines);
+  return file.string();
+}
+
+}  // namespace
+
 train::Callbacks loop_callbacks(LoopMonitor& monitor, LoadedModel& loaded, StageRun& run,
                                 const PeriodicEvaluation& evaluation) {
   train::Callbacks callbacks;
+  callbacks.world = run.world;
   callbacks.on_metrics = [&](int64_t step, const train::Metrics& metrics) { monitor.on_metrics(step, metrics); };
-  callbacks.on_evaluate = [&](int64_t) {
-    if (!evaluation.data.empty()) monitor.add("eval_accuracy", quick_accuracy(loaded, run, evaluation));
+  callbacks.on_evaluate = [&](int64_t step) {
+    if (!evaluation.data.empty()) monitor.add_evaluation(step, quick_accuracy(loaded, run, evaluation));
+  };
+  callbacks.save_batch = [&](int64_t step, const std::vector<train::BatchItem>& items) {
+    return save_bad_batch(loaded, run, step, items);
   };
   return callbacks;
-}
-
-std::vector<std::string> evaluation_faults(int64_t eval_steps, const PeriodicEvaluation& evaluation) {
-  std::vector<std::string> faults;
-  if (eval_steps > 0 && evaluation.data.empty()) faults.emplace_back("eval_steps needs `evaluation: {data: ...}`");
-  return faults;
 }
 
 std::vector<data::Record> records_of(const StageRun& run, const std::string& name) {

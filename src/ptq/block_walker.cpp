@@ -36,10 +36,13 @@ class Observers {
 
 }  // namespace
 
-BlockWalker::BlockWalker(model::CausalLM& model, const Calibration& calibration) : model_(model) {
+BlockWalker::BlockWalker(model::CausalLM& model, const Calibration& calibration, dist::Communicator& world)
+    : model_(model), world_(world) {
   if (calibration.empty()) throw base::DataError("calibration: no sequences; name a data set with at least one");
   const at::NoGradGuard no_grad;
-  for (const nn::TokenBatch& batch : calibration) {
+  const auto [begin, end] = world.share(static_cast<int64_t>(calibration.size()));
+  for (int64_t index = begin; index < end; ++index) {
+    const nn::TokenBatch& batch = calibration[static_cast<size_t>(index)];
     contexts_.push_back(model_.context(batch));
     hidden_.push_back(model_.embed(batch));
   }
@@ -90,8 +93,23 @@ std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>
     } catch (const ForwardDone&) {
     }
   }
+  rows = add_over_ranks(layers, sums, rows);
   for (at::Tensor& sum : sums) sum.mul_(2.0 / static_cast<double>(rows));
   return sums;
+}
+
+int64_t BlockWalker::add_over_ranks(const std::vector<nn::LinearBase*>& layers, std::vector<at::Tensor>& sums,
+                                    int64_t rows) const {
+  if (world_.alone()) return rows;
+  std::vector<dist::Pending> pending;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const int64_t width = layers[i]->spec().in_features;
+    // A rank without sequences has seen no input.
+    if (!sums[i].defined()) sums[i] = at::zeros({width, width}, at::TensorOptions(model_.device()).dtype(at::kFloat));
+    pending.push_back(world_.start_all_reduce(sums[i]));
+  }
+  for (dist::Pending& one : pending) one.wait();
+  return static_cast<int64_t>(world_.sum({{"rows", static_cast<double>(rows)}}).at("rows"));
 }
 
 void BlockWalker::advance() {

@@ -16,7 +16,8 @@ using InputGroup = std::vector<nn::LinearBase*>;
 class BlockWalker {
  public:
   /// Starts at block 0. Throws DataError when `calibration` is empty. Both arguments must outlive the walker.
-  BlockWalker(model::CausalLM& model, const Calibration& calibration);
+  /// With several ranks in `world` each walks a share of the sequences.
+  BlockWalker(model::CausalLM& model, const Calibration& calibration, dist::Communicator& world = dist::solo());
 
   int64_t block() const { return block_; }
   /// The present block's linears by their inputs: groups as the forward reaches them, members as in block_linears().
@@ -28,9 +29,12 @@ class BlockWalker {
   void advance();
 
  private:
+  /// Sums over ranks in place; returns the rows of all.
+  int64_t add_over_ranks(const std::vector<nn::LinearBase*>& layers, std::vector<at::Tensor>& sums, int64_t rows) const;
   at::Tensor forward(size_t batch) { return model_.forward_block(block_, hidden_[batch], contexts_[batch]); }
 
   model::CausalLM& model_;
+  dist::Communicator& world_;
   std::vector<model::ForwardContext> contexts_;
   std::vector<at::Tensor> hidden_;  // [T, D] at the input of block_
   int64_t block_ = 0;

@@ -18,6 +18,17 @@ std::map<std::string, double> StepSums::means() const {
   return means;
 }
 
+StepSums StepSums::over_ranks(dist::Communicator& world) const {
+  if (world.alone()) return *this;
+  std::map<std::string, double> named = sums;
+  named["/loss"] = loss;  // no metric has such a name
+  StepSums all;
+  all.sums = world.sum(named);
+  all.loss = all.sums.at("/loss");
+  all.sums.erase("/loss");
+  return all;
+}
+
 objective::ObjectiveOutput backpropagate(model::CausalLM& model, const nn::TokenBatch& tokens, const at::Tensor& rows,
                                          const objective::Objective& objective, objective::ObjectiveInput input) {
   at::Tensor hidden_TD;

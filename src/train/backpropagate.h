@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "rqat/dist/communicator.h"
 #include "rqat/model/causal_lm.h"
 #include "rqat/objective/objective.h"
 
@@ -18,6 +19,8 @@ struct StepSums {
   void add(const objective::ObjectiveOutput& output);
   /// Every sum divided by the row count.
   std::map<std::string, double> means() const;
+  /// The sums of all ranks.
+  StepSums over_ranks(dist::Communicator& world) const;
 };
 
 /// Hidden states of `rows` enter the objective outside autograd; what it returns is sent back through the graph.

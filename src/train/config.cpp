@@ -16,6 +16,9 @@ void LoopConfig::fields(base::FieldVisitor& v) {
           "embedding are one tensor, name both or neither");
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
+  v.field("zero", zero,
+          "ZeRO stage: 1 = each rank keeps the optimizer state of its share of the parameters; 0 = of all",
+          base::Range{0, 1});
   v.field("logging_steps", logging_steps, "steps between rows of metrics.jsonl", base::Range{1, 1e9});
   v.field("eval_steps", eval_steps, "steps between evaluations; 0 = none", base::non_negative());
   v.field("save_steps", save_steps, "steps between checkpoints; 0 = only when asked to stop", base::non_negative());
@@ -28,7 +31,9 @@ std::vector<std::string> LoopConfig::check() const {
   std::vector<std::string> faults;
   for (const std::string& role : freeze) {
     if (std::find(roles.begin(), roles.end(), role) == roles.end()) {
-      faults.push_back("freeze: unknown role '" + role + "' (" + base::join(roles, ", ") + ")");
+      const std::string near = base::nearest(role, roles);
+      faults.push_back(base::cat("freeze: unknown role '", role, "'", near.empty() ? "" : "; did you mean '", near,
+                                 near.empty() ? "" : "'?", " (", base::join(roles, ", "), ")"));
     }
   }
   return faults;

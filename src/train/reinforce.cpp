@@ -37,11 +37,12 @@ class ReinforceLoop {
         config_(config),
         seed_(seed),
         callbacks_(callbacks),
+        world_(*callbacks.world),
         objective_(objective::objectives().make(config.objective)),
         reward_(rl::rewards().make(config.reward)),
-        runner_(model, config),
+        runner_(model, config, *callbacks.world),
         sampler_(static_cast<int64_t>(records.size()), seed),
-        engine_(model, stop_ids, config.max_slots, data.max_length + config.max_completion_length) {
+        engine_(model, stop_ids, config.max_slots, data.max_length + config.max_completion_length, *callbacks.world) {
     if (!objective_->needs_policy() || objective_->needs_teacher()) {
       throw base::ConfigError(cat("objective ", config.objective.name,
                                   objective_->needs_teacher() ? " needs a teacher" : " is no policy objective",
@@ -73,7 +74,7 @@ class ReinforceLoop {
     const auto update_start = std::chrono::steady_clock::now();
     const bool several = config_.num_iterations * config_.mini_batches > 1;
     std::vector<PolicyBatch> batches =
-        make_policy_batches(groups, config_.mini_batches, config_.max_tokens_per_micro_batch);
+        make_policy_batches(groups, config_.mini_batches, config_.max_tokens_per_micro_batch, world_);
     for (PolicyBatch& mini_batch : batches) {
       for (PolicyMicroBatch& micro_batch : mini_batch.micro_batches) add_log_probs(micro_batch, several);
     }
@@ -86,6 +87,7 @@ class ReinforceLoop {
         for (nn::LinearBase* linear : model_.linears()) flips += linear->flipped();
       }
     }
+    sums = sums.over_ranks(world_);
     const std::map<std::string, double> means = sums.means();
     metrics.insert(means.begin(), means.end());
     metrics["loss"] = sums.loss / static_cast<double>(batches.size() * static_cast<size_t>(config_.num_iterations));
@@ -95,7 +97,7 @@ class ReinforceLoop {
     return metrics;
   }
 
-  LoopState state() const { return {0, sampler_.cursor(), runner_.state()}; }
+  LoopState state() const { return {0, sampler_.cursor(), runner_.state(), {}}; }
   void load_state(const LoopState& state) {
     sampler_.set_cursor(state.cursor);
     runner_.load_state(state.tensors);
@@ -160,9 +162,10 @@ class ReinforceLoop {
       input.head = runner_.head();
       input.policy = &policy;
       input.normalizer = static_cast<double>(mini_batch.num_rows);
+      if (&micro_batch == &mini_batch.micro_batches.back()) runner_.expect_last_backward();
       sums.add(backpropagate(model_, micro_batch.tokens, micro_batch.rows, *objective_, std::move(input)));
     }
-    if (!std::isfinite(sums.loss))
+    if (world_.any(!std::isfinite(sums.loss)))
       throw base::DataError(cat("step ", number, ": the policy loss is not finite; lower the learning rate"));
     return runner_.finish_step(number);
   }
@@ -176,6 +179,7 @@ class ReinforceLoop {
   const ReinforceConfig& config_;
   uint64_t seed_;
   const Callbacks& callbacks_;
+  dist::Communicator& world_;
   std::unique_ptr<objective::Objective> objective_;
   std::unique_ptr<rl::Reward> reward_;
   StepRunner runner_;

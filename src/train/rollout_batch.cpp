@@ -43,7 +43,6 @@ class Builder {
   }
 
   int64_t num_rows() const { return static_cast<int64_t>(rows_.size()); }
-  int64_t num_sequences() const { return num_sequences_; }
 
  private:
   template <class Iterator>
@@ -84,10 +83,34 @@ class Builder {
 
 void close(Builder& builder, PolicyBatch& batch) {
   if (builder.num_rows() == 0) return;
-  batch.num_rows += builder.num_rows();
-  batch.num_sequences += builder.num_sequences();
   batch.micro_batches.push_back(builder.finish());
   builder = Builder();
+}
+
+PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& groups, int64_t max_tokens,
+                              const dist::Communicator& world) {
+  PolicyBatch batch;
+  std::vector<int64_t> sizes;
+  for (const RolloutGroup& group : groups) {
+    sizes.push_back(tokens_of(group));
+    for (const rl::Rollout* rollout : group.rollouts) {
+      batch.num_rows += static_cast<int64_t>(rollout->completion.ids.size());
+      batch.num_sequences += rollout->completion.ids.empty() ? 0 : 1;
+    }
+  }
+  const auto [begin, end] = world.share_by_weight(sizes);
+  Builder builder;
+  int64_t tokens = 0;
+  for (auto index = static_cast<size_t>(begin); index < static_cast<size_t>(end); ++index) {
+    if (tokens > 0 && tokens + sizes[index] > max_tokens) {
+      close(builder, batch);
+      tokens = 0;
+    }
+    builder.add(groups[index]);
+    tokens += sizes[index];
+  }
+  close(builder, batch);
+  return batch;
 }
 
 }  // namespace
@@ -115,26 +138,15 @@ void PolicyMicroBatch::move_to(at::Device device) {
 }
 
 std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches,
-                                             int64_t max_tokens) {
+                                             int64_t max_tokens, const dist::Communicator& world) {
   const int64_t count = std::min<int64_t>(mini_batches, static_cast<int64_t>(groups.size()));
   std::vector<PolicyBatch> batches;
   for (int64_t i = 0; i < count; ++i) {
     const size_t begin = groups.size() * static_cast<size_t>(i) / static_cast<size_t>(count);
     const size_t end = groups.size() * static_cast<size_t>(i + 1) / static_cast<size_t>(count);
-    PolicyBatch batch;
-    Builder builder;
-    int64_t tokens = 0;
-    for (size_t g = begin; g < end; ++g) {
-      const int64_t size = tokens_of(groups[g]);
-      if (tokens > 0 && tokens + size > max_tokens) {
-        close(builder, batch);
-        tokens = 0;
-      }
-      builder.add(groups[g]);
-      tokens += size;
-    }
-    close(builder, batch);
-    batches.push_back(std::move(batch));
+    batches.push_back(make_policy_batch(
+        {groups.begin() + static_cast<std::ptrdiff_t>(begin), groups.begin() + static_cast<std::ptrdiff_t>(end)},
+        max_tokens, world));
   }
   return batches;
 }

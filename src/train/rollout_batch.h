@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "rqat/dist/communicator.h"
 #include "rqat/nn/batch.h"
 #include "rqat/rl/rollout.h"
 
@@ -32,11 +33,12 @@ struct PolicyMicroBatch {
 /// What one optimizer step sees.
 struct PolicyBatch {
   std::vector<PolicyMicroBatch> micro_batches;
-  int64_t num_rows = 0, num_sequences = 0;
+  int64_t num_rows = 0, num_sequences = 0;  ///< over all ranks
 };
 
-/// Splits groups into `mini_batches` steps of about equal size, and those into micro-batches of at most `max_tokens`.
+/// Splits groups into `mini_batches` steps of about equal size, and what falls to this rank of each into micro-batches
+/// of at most `max_tokens`. All ranks give the same groups.
 std::vector<PolicyBatch> make_policy_batches(const std::vector<RolloutGroup>& groups, int64_t mini_batches,
-                                             int64_t max_tokens);
+                                             int64_t max_tokens, const dist::Communicator& world = dist::solo());
 
 }  // namespace rqat::train

@@ -1,6 +1,7 @@
 // The course of a training loop: where it starts, when it evaluates and logs, what it tells after each step.
 #pragma once
 
+#include "rqat/base/interrupt.h"
 #include "rqat/train/trainer.h"
 
 namespace rqat::train {
@@ -19,6 +20,9 @@ void run_loop(Loop& loop, const LoopConfig& config, const Callbacks& callbacks) 
     const Metrics metrics = loop.step(step);
     const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
     if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);
+    // Whichever rank was asked to stop: all stop after the same step.
+    if (const double signal = callbacks.world->max(base::requested_stop()); signal > 0)
+      base::request_stop(static_cast<int>(signal));
     if (!callbacks.on_step_end) continue;
     callbacks.on_step_end(step + 1, [&] {
       LoopState state = loop.state();

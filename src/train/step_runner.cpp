@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gradient_sync.h"
+#include "optimizer_shards.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/train/trainer.h"
@@ -14,9 +16,20 @@ using base::cat;
 
 const std::string kMaster = "master.", kOptimizer = "optimizer.";
 
+/// Steps between two looks at whether all ranks hold the same masters.
+constexpr int64_t kCompareSteps = 100;
+
+/// A sum of the bits: equal for equal tensors, and nearly never else.
+int64_t bit_sum(const std::vector<optim::Slot>& slots) {
+  int64_t sum = 0;
+  for (const optim::Slot& slot : slots) sum = 31 * sum + slot.master->view(at::kInt).sum(at::kLong).item<int64_t>();
+  return sum;
+}
+
 }  // namespace
 
-StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config) : model_(model), config_(config) {
+StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config, dist::Communicator& world)
+    : model_(model), config_(config), world_(world) {
   if (model.config().tie_word_embeddings) {
     if (const std::string fault = config.tied_freeze_fault(); !fault.empty()) throw base::ConfigError(fault);
   }
@@ -31,13 +44,19 @@ StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config) : model
     }
   }
   if (slots_.empty()) throw base::ConfigError("freeze leaves nothing to train");
-  optimizer_ = optim::optimizers().make(config.optimizer, slots_);
+  gradients_ = std::make_unique<GradientSync>(model, world);
+  shards_ = std::make_unique<OptimizerShards>(slots_, config.zero, world);
+  optimizer_ = optim::optimizers().make(config.optimizer, shards_->own());
 }
+
+StepRunner::~StepRunner() = default;
+
+void StepRunner::expect_last_backward() { gradients_->expect_last_backward(); }
 
 io::TensorMap StepRunner::state() const {
   io::TensorMap tensors;
   for (const optim::Slot& slot : slots_) tensors[kMaster + slot.name] = *slot.master;
-  for (const auto& [name, tensor] : optimizer_->state()) tensors[kOptimizer + name] = tensor;
+  for (const auto& [name, tensor] : shards_->whole_state(optimizer_->state())) tensors[kOptimizer + name] = tensor;
   return tensors;
 }
 
@@ -58,7 +77,7 @@ void StepRunner::load_state(const io::TensorMap& tensors) {
   }
   if (masters + optimizer.size() != tensors.size() || masters != slots_.size())
     throw base::IoError("checkpoint: holds tensors of parameters that are not trained here");
-  optimizer_->load_state(optimizer);
+  optimizer_->load_state(shards_->own_state(optimizer));
   model_.refresh();
 }
 
@@ -67,7 +86,22 @@ objective::Head StepRunner::head() {
   return {&model_.prepared_head(), parameter.trainable ? &parameter.grad_buffer() : nullptr};
 }
 
+void StepRunner::compare_ranks(int64_t step) {
+  if (world_.alone() || (step != 0 && (step + 1) % kCompareSteps != 0)) return;
+  const at::NoGradGuard no_grad;
+  const std::vector<std::string> sums = world_.all_gather_text(cat(bit_sum(slots_), " on ", dist::host_name()));
+  const auto number = [](const std::string& text) { return text.substr(0, text.find(' ')); };
+  for (size_t rank = 1; rank < sums.size(); ++rank) {
+    if (number(sums[rank]) == number(sums[0])) continue;
+    throw base::DataError(cat("step ", step, ": the weights of rank ", rank,
+                              sums[rank].substr(number(sums[rank]).size()),
+                              " differ from those of rank 0; ranks must run on machines of one kind (CPU or GPU, and "
+                              "libraries), or with zero: 1, where one rank alone steps each parameter"));
+  }
+}
+
 Metrics StepRunner::finish_step(int64_t step) {
+  gradients_->finish();
   model_.reduce_gradients();
   optim::ClipResult clip;
   try {
@@ -77,6 +111,8 @@ Metrics StepRunner::finish_step(int64_t step) {
   }
   const double factor = config_.lr_scheduler.factor(step, config_.max_steps);
   optimizer_->step(factor, clip.scale);
+  shards_->share_masters();
+  compare_ranks(step);
   model_.zero_grad();
   model_.refresh();
   return {{"grad_norm", clip.norm}, {"learning_rate", optimizer_->learning_rate("weight") * factor}};

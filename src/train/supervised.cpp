@@ -24,9 +24,10 @@ class SupervisedLoop {
         examples_(examples),
         config_(config),
         callbacks_(callbacks),
+        world_(*callbacks.world),
         watchdog_(config.divergence_factor, config.divergence_window),
         objective_(objective::objectives().make(config.objective)),
-        runner_(model, config),
+        runner_(model, config, *callbacks.world),
         sampler_(static_cast<int64_t>(examples.size()), seed) {
     if (objective_->needs_policy()) {
       throw base::ConfigError(cat("objective ", config.objective.name, " belongs in a `reinforce` stage"));
@@ -49,12 +50,7 @@ class SupervisedLoop {
     }
     if (targets == 0)
       throw base::DataError(cat("step ", number, ": no token of the batch is counted by the loss mask"));
-    StepSums sums;
-    for (const std::vector<int64_t>& group : data::pack_micro_batches(lengths, config_.max_tokens_per_micro_batch)) {
-      std::vector<const data::Example*> batch;
-      for (int64_t index : group) batch.push_back(&example_at(records[static_cast<size_t>(index)]));
-      sums.add(micro_batch(batch, static_cast<double>(targets)));
-    }
+    const StepSums sums = backpropagate_share(records, lengths, static_cast<double>(targets)).over_ranks(world_);
     const std::string fault = watchdog_.fault(sums.loss);
     if (!fault.empty()) stop(cat("step ", number, ": ", fault), number, records);
     Metrics metrics = finish_step(number, records);
@@ -68,13 +64,30 @@ class SupervisedLoop {
     return metrics;
   }
 
-  LoopState state() const { return {0, sampler_.cursor(), runner_.state()}; }
+  LoopState state() const { return {0, sampler_.cursor(), runner_.state(), watchdog_.losses()}; }
   void load_state(const LoopState& state) {
     sampler_.set_cursor(state.cursor);
+    watchdog_.set_losses(state.recent_losses);
     runner_.load_state(state.tensors);
   }
 
  private:
+  /// The micro-batches of this rank's part of the batch.
+  StepSums backpropagate_share(const std::vector<int64_t>& records, const std::vector<int64_t>& lengths,
+                               double targets) {
+    const auto [begin, end] = world_.share_by_weight(lengths);
+    const auto groups =
+        data::pack_micro_batches({lengths.begin() + begin, lengths.begin() + end}, config_.max_tokens_per_micro_batch);
+    StepSums sums;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      std::vector<const data::Example*> batch;
+      for (int64_t index : groups[i]) batch.push_back(&example_at(records[static_cast<size_t>(begin + index)]));
+      if (i + 1 == groups.size()) runner_.expect_last_backward();
+      sums.add(micro_batch(batch, targets));
+    }
+    return sums;
+  }
+
   const data::Example& example_at(int64_t index) const { return examples_[static_cast<size_t>(index)]; }
 
   objective::ObjectiveOutput micro_batch(const std::vector<const data::Example*>& batch, double normalizer,
@@ -128,6 +141,7 @@ class SupervisedLoop {
   const std::vector<data::Example>& examples_;
   const SupervisedConfig& config_;
   const Callbacks& callbacks_;
+  dist::Communicator& world_;
   LossWatchdog watchdog_;
   std::unique_ptr<objective::Objective> objective_;
   StepRunner runner_;

@@ -82,6 +82,11 @@ class Communicator {
   /// Work of `count` items that falls to this rank: [first, second), contiguous, sizes differ by at most one.
   std::pair<int64_t, int64_t> share(int64_t count) const { return share_of(count, rank(), size()); }
   static std::pair<int64_t, int64_t> share_of(int64_t count, int rank, int size);
+  /// The same for items of different weight (tokens of a sequence): contiguous, sums of weights about equal.
+  std::pair<int64_t, int64_t> share_by_weight(const std::vector<int64_t>& weights) const {
+    return share_by_weight(weights, rank(), size());
+  }
+  static std::pair<int64_t, int64_t> share_by_weight(const std::vector<int64_t>& weights, int rank, int size);
 
  private:
   friend std::unique_ptr<Communicator> connect(const World& world, const ConnectOptions& options);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rqat/data/dataset.h"
+#include "rqat/dist/communicator.h"
 #include "rqat/generate/engine.h"
 #include "rqat/model/causal_lm.h"
 
@@ -45,7 +46,8 @@ struct TaskResult {
 TaskResult evaluate_tasks(model::CausalLM& model, const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
                           const std::vector<int64_t>& stop_ids, const std::vector<data::Record>& records,
                           const data::DataConfig& data, const generate::SamplingConfig& sampling, int64_t batch,
-                          uint64_t seed, const std::function<void(int64_t, int64_t)>& progress = {});
+                          uint64_t seed, const std::function<void(int64_t, int64_t)>& progress = {},
+                          dist::Communicator& world = dist::solo());
 
 struct LikelihoodResult {
   double perplexity = 0;                ///< of response tokens
@@ -54,6 +56,7 @@ struct LikelihoodResult {
 };
 /// `teacher` may be null or the model itself. Throws DataError when there is no response token, or a sum is not finite.
 LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* teacher,
-                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch = 4096);
+                                     const std::vector<data::Example>& examples, int64_t max_tokens_per_batch = 4096,
+                                     dist::Communicator& world = dist::solo());
 
 }  // namespace rqat::eval

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "rqat/base/fields.h"
+#include "rqat/dist/communicator.h"
 #include "rqat/model/causal_lm.h"
 
 namespace rqat::generate {
@@ -23,6 +24,7 @@ struct SamplingConfig : base::Config {
 struct Request {
   std::vector<int64_t> prompt;
   int64_t num_samples = 1;
+  int64_t stream = -1;  ///< number of its random stream; -1 = its place among the requests
 };
 
 struct Completion {
@@ -41,8 +43,10 @@ struct EngineStats {
 class Engine {
  public:
   /// Runs with the linears' present execution mode. `max_slots` sequences at once; `max_length` prompt + new tokens.
+  /// With several ranks in `world` each answers a share of the requests, and all get all answers.
   /// Throws std::invalid_argument when max_slots < 1.
-  Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length);
+  Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length,
+         dist::Communicator& world = dist::solo());
 
   /// completions[r][n]. The stream of sample n of request r depends on (seed, r, n) alone: not on slots, order or batch
   /// size. Streams are equal as far as the model's rows are: bf16 products of another batch shape may round
@@ -52,10 +56,17 @@ class Engine {
   std::vector<std::vector<Completion>> generate(const std::vector<Request>& requests, const SamplingConfig& sampling,
                                                 uint64_t seed,
                                                 const std::function<void(int64_t done, int64_t total)>& progress = {});
-  const EngineStats& stats() const { return stats_; }  ///< of the last generate()
+  /// Of the last generate(); counts over all ranks, seconds of the slowest.
+  const EngineStats& stats() const { return stats_; }
 
  private:
+  std::vector<std::vector<Completion>> generate_here(const std::vector<Request>& requests,
+                                                     const SamplingConfig& sampling, uint64_t seed,
+                                                     const std::function<void(int64_t, int64_t)>& progress);
+  void share_stats();
+
   model::CausalLM& model_;
+  dist::Communicator& world_;
   std::vector<int64_t> stop_ids_;
   int64_t max_slots_, max_length_;
   EngineStats stats_;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "rqat/nn/parameter.h"
 
@@ -50,6 +51,9 @@ class LinearBase {
   virtual void refresh() = 0;
   /// Once per optimizer step, before the optimizer: accumulated dL/dW_hat -> gradients of the parameters.
   virtual void reduce_gradients() {}
+  /// The fp32 buffers that the backward adds into, made when missing: what ranks sum before reduce_gradients(). The
+  /// same number and shapes on every rank.
+  std::vector<at::Tensor> accumulated_gradients();
   virtual void prepare_training() = 0;  ///< creates the fp32 masters
   virtual void set_execution(Execution execution) = 0;
   virtual Execution execution() const = 0;

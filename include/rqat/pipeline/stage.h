@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "rqat/base/registry.h"
+#include "rqat/dist/communicator.h"
 #include "rqat/pipeline/recipe.h"
 
 namespace rqat::pipeline {
@@ -25,7 +27,7 @@ struct Uses {
 struct StageRun {
   const Recipe& recipe;
   std::string id;
-  std::filesystem::path folder;  ///< exists, empty at the start
+  std::filesystem::path folder;  ///< exists; empty at the start, but for checkpoints of an interrupted run
   at::Device device;
   uint64_t seed;  ///< of this recipe; streams are named after stage and purpose
   /// Folder of a model by its id (an imported GGUF included).
@@ -38,6 +40,23 @@ struct StageRun {
   std::string settings_hash;
   /// Numbers and texts for stage.json and the report.
   nlohmann::json* summary;
+
+  /// Whether the folder lasts beyond a run that ends early, so that its checkpoints can be gone on from. What the
+  /// folder holds at the start belongs to the present settings and inputs.
+  bool continuable = false;
+  /// Ending of messages about an interrupted stage: "; go on with: ..."
+  std::string how_to_go_on = "";
+  /// The ranks that run this stage together. All but the main one write into a folder of their own that is thrown away.
+  dist::Communicator* world = &dist::solo();
+  std::filesystem::path shared_folder = folder;  ///< the main rank's `folder`
+  bool is_main() const { return world->is_main(); }
+  double seconds_before = 0;  ///< of work in interrupted runs of this stage, set when the stage goes on from them
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  /// Seconds of work on this stage so far.
+  double seconds() const {
+    return seconds_before + std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  }
 
   const data::DataConfig& data(const std::string& name) const { return recipe.data.at(name); }
 };
@@ -53,6 +72,11 @@ class Stage {
     (void)recipe;
     return {};
   }
+  /// Settings that decide what is saved on the way, not what comes out: changing them keeps finished stages and
+  /// checkpoints.
+  virtual std::vector<std::string> settings_that_only_save() const { return {}; }
+  /// Whether checkpoints stay when the stage has finished.
+  virtual bool keeps_checkpoints() const { return false; }
   virtual void run(StageRun& run) = 0;
   /// Called as soon as a model this stage uses exists: an evaluation can run at once instead of at the end.
   virtual void model_ready(StageRun& run, const std::string& model) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rqat/base/registry.h"
+#include "rqat/dist/communicator.h"
 #include "rqat/model/causal_lm.h"
 #include "rqat/nn/batch.h"
 
@@ -28,6 +29,18 @@ struct LayerReport {
 /// (layers done, layers in all, what is shown beside the bar).
 using Progress = std::function<void(int64_t, int64_t, const std::string&)>;
 
+/// Keeps the finished blocks of an initialisation, so that one that was interrupted goes on behind them.
+class BlockStore {
+ public:
+  virtual ~BlockStore() = default;
+  /// Puts back the state of the layers of `block` (from 0) and appends its reports; false when it was not saved.
+  virtual bool restore(int64_t block, const std::vector<nn::LinearBase*>& layers,
+                       std::vector<LayerReport>& reports) = 0;
+  /// `reports`: of this block alone. May throw Interrupted.
+  virtual void save(int64_t block, const std::vector<nn::LinearBase*>& layers,
+                    const std::vector<LayerReport>& reports) = 0;
+};
+
 class Initializer {
  public:
   virtual ~Initializer() = default;
@@ -37,6 +50,16 @@ class Initializer {
   /// Throws DataError when calibration is needed and empty, or a layer holds codes without a float weight.
   virtual std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
                                               const Progress& progress) const = 0;
+  /// For initialisers that work block by block; the others start again from the beginning. Null = none; must outlive
+  /// initialize().
+  void set_block_store(BlockStore* store) { block_store_ = store; }
+  /// The ranks that share the work of an initialiser that sums over calibration inputs; each gets the whole calibration
+  /// set and all come to the same codes. The others compute everything on every rank. Must outlive initialize().
+  void set_world(dist::Communicator& world) { world_ = &world; }
+
+ protected:
+  dist::Communicator* world_ = &dist::solo();
+  BlockStore* block_store_ = nullptr;
 };
 
 /// Registry kind "initializers": rtn, gptq.

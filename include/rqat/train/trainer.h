@@ -11,6 +11,7 @@
 
 #include "rqat/base/fields.h"
 #include "rqat/data/dataset.h"
+#include "rqat/dist/communicator.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/model/causal_lm.h"
 #include "rqat/objective/objective.h"
@@ -27,6 +28,7 @@ struct LoopConfig : base::Config {
   double max_grad_norm = 1.0;
   std::vector<std::string> freeze{"embedding", "head"};  ///< parameter roles that stay as they are
   int64_t max_tokens_per_micro_batch = 4096;
+  int64_t zero = 0;  ///< ZeRO stage: 1 = each rank keeps the optimizer state of its share of the parameters
   int64_t logging_steps = 1;
   int64_t eval_steps = 0;   ///< 0 = never
   int64_t save_steps = 50;  ///< steps between checkpoints; 0 = only when asked to stop
@@ -49,6 +51,7 @@ struct LoopState {
   int64_t step = 0;       ///< steps done
   int64_t cursor = 0;     ///< of data::Sampler
   io::TensorMap tensors;  ///< "master.<parameter>", "optimizer.<entry>"; they share memory with the loop
+  std::vector<double> recent_losses = {};  ///< by which a diverging loss is told
 };
 
 /// One sequence of a batch that went wrong.
@@ -67,28 +70,43 @@ struct Callbacks {
   const LoopState* start = nullptr;  ///< goes on from here; null = from the beginning
   /// After every step: `done` steps are done, `state` tells the state after them.
   std::function<void(int64_t done, const std::function<LoopState()>& state)> on_step_end;
+  /// The ranks that share each step: a batch is divided among them, gradients are summed, and all come to the same
+  /// weights, metrics and errors. All call the callbacks; `state` is complete on the main rank alone.
+  dist::Communicator* world = &dist::solo();
 };
+
+class GradientSync;
+class OptimizerShards;
 
 /// The part both loops share: masters, optimizer, schedule, clipping, gradient flow, once-per-step requantisation.
 class StepRunner {
  public:
   /// Throws ConfigError when `freeze` leaves nothing, or contradicts itself for this model.
-  StepRunner(model::CausalLM& model, const LoopConfig& config);
+  StepRunner(model::CausalLM& model, const LoopConfig& config, dist::Communicator& world = dist::solo());
+  ~StepRunner();
+  /// To be called before the forward of a step's last micro-batch.
+  void expect_last_backward();
   /// After all micro-batches of a step were back-propagated. Returns loss-independent metrics (grad_norm,
   /// learning_rate, ...). Throws DataError on non-finite gradients (names step and tensor).
+  /// Throws DataError as well when the masters of the ranks have come to differ (looked at now and then).
   Metrics finish_step(int64_t step);
   optim::Optimizer& optimizer() { return *optimizer_; }
   objective::Head head();
-  /// Masters of what is trained, and the optimizer's state.
+  /// Masters of what is trained, and the optimizer's state. With zero: 1 all ranks call it, the main rank gets it
+  /// whole.
   io::TensorMap state() const;
   /// Puts them back and requantises. Throws IoError when an entry is missing, of another shape, or of no trained
   /// parameter.
   void load_state(const io::TensorMap& tensors);
 
  private:
+  void compare_ranks(int64_t step);
   model::CausalLM& model_;
   const LoopConfig& config_;
+  dist::Communicator& world_;
   std::vector<optim::Slot> slots_;
+  std::unique_ptr<GradientSync> gradients_;
+  std::unique_ptr<OptimizerShards> shards_;
   std::unique_ptr<optim::Optimizer> optimizer_;
 };
 

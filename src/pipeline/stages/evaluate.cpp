@@ -173,7 +173,8 @@ class EvaluateStage : public Stage {
                                                                       static_cast<std::ptrdiff_t>(records.size())));
       model::CausalLM* reference = config_.teacher == id ? loaded.model.get() : teacher.model.get();
       const eval::LikelihoodResult likelihood = eval::evaluate_likelihood(
-          *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat), 4096, *run.world);
+          *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat), 4096,
+          *run.world);
       cell["perplexity"] = likelihood.perplexity;
       if (likelihood.kl_to_teacher) cell["kl_to_teacher"] = *likelihood.kl_to_teacher;
     }
@@ -262,7 +263,9 @@ class EvaluateStage : public Stage {
 
 base::Entry<Stage> evaluate_entry() {
   return base::make_entry<base::Entry<Stage>, EvaluateConfig>(
-      "evaluate", "accuracy by task family with intervals (a response cut inside its answer is wrong), KL to a teacher, perplexity, lengths; paired comparisons",
+      "evaluate",
+      "accuracy by task family with intervals (a response cut inside its answer is wrong), KL to a teacher, "
+      "perplexity, lengths; paired comparisons",
       "", [](const EvaluateConfig& config) { return std::make_unique<EvaluateStage>(config); });
 }
 

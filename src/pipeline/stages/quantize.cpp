@@ -1,4 +1,6 @@
+#include "block_checkpoints.h"
 #include "calibration.h"
+#include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
@@ -24,20 +26,6 @@ struct QuantizeConfig : base::Config {
     v.group("calibration", calibration, "inputs for initializers that look at activations");
   }
 };
-
-nlohmann::json to_json(const std::vector<ptq::LayerReport>& reports) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const ptq::LayerReport& report : reports) {
-    rows.push_back({{"layer", report.layer},
-                    {"format", report.format},
-                    {"error", report.error},
-                    {"rtn_error", report.rtn_error},
-                    {"fallback", report.fallback},
-                    {"note", report.note},
-                    {"seconds", report.seconds}});
-  }
-  return rows;
-}
 
 class QuantizeStage : public Stage {
  public:
@@ -70,20 +58,23 @@ class QuantizeStage : public Stage {
     report_policy_faults(*loaded.model, *options.policy);
     std::vector<nn::TokenBatch> batches;
     if (!config_.calibration.data.empty()) {
-      const auto samples =
-          calibration_samples(config_.calibration, run.data(config_.calibration.data), *loaded.tokenizer, *loaded.chat,
-                              run.recipe.seed);
+      const auto samples = calibration_samples(config_.calibration, run.data(config_.calibration.data),
+                                               *loaded.tokenizer, *loaded.chat, run.recipe.seed);
       batches = calibration_batches(samples, config_.calibration.max_tokens_per_batch, run.device);
       (*run.summary)["calibration_samples"] = samples.size();
     }
     progress_ = std::make_unique<base::Progress>(run.id, static_cast<int64_t>(loaded.model->linears().size()));
-    const auto reports =
-        ptq::initializers()
-            .make(config_.initializer)
-            ->initialize(*loaded.model, batches,
-                         [&](int64_t done, int64_t, const std::string& status) { progress_->update(done, status); });
+    BlockCheckpoints finished_blocks(run);
+    const base::StopSection stops_are_orderly;
+    const std::unique_ptr<ptq::Initializer> initializer = ptq::initializers().make(config_.initializer);
+    initializer->set_block_store(&finished_blocks);
+    initializer->set_world(*run.world);
+    const auto reports = initializer->initialize(
+        *loaded.model, batches,
+        [&](int64_t done, int64_t, const std::string& status) { progress_->update(done, status); });
+    finished_blocks.wait();
     summarize(reports, run);
-    save_model_folder(*loaded.model, loaded.folder, run.folder);
+    if (run.is_main()) save_model_folder(*loaded.model, loaded.folder, run.folder);
   }
 
  private:
@@ -105,6 +96,10 @@ class QuantizeStage : public Stage {
     }
     const double count = std::max<double>(1, static_cast<double>(reports.size()));
     io::write_json(run.folder / "quant_report.json", to_json(reports));
+    io::EventWriter events(run.folder / "tensorboard");
+    for (size_t i = 0; i < reports.size(); ++i) {
+      events.scalars(static_cast<int64_t>(i), {{"error", reports[i].error}, {"rtn_error", reports[i].rtn_error}});
+    }
     nlohmann::json& summary = *run.summary;
     summary["layers"] = reports.size();
     summary["mean_relative_error"] = error / count;

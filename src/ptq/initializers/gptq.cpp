@@ -4,6 +4,7 @@
 #include "block_walker.h"
 #include "gptq_layer.h"
 #include "layers.h"
+#include "rqat/base/interrupt.h"
 #include "rqat/base/strings.h"
 #include "rqat/ptq/initializer.h"
 #include "search_config.h"
@@ -30,7 +31,9 @@ struct GptqConfig : SearchConfig {
 
 class Gptq : public Initializer {
  public:
-  explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {}
+  explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {
+    config_.options.keep_unrounded = config.keep_unrounded();
+  }
   bool needs_calibration() const override { return true; }
 
   std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
@@ -46,9 +49,17 @@ class Gptq : public Initializer {
         if (progress) progress(static_cast<int64_t>(reports.size()), total, status(reports.back()));
       }
     };
-    BlockWalker walker(model, calibration);
+    BlockWalker walker(model, calibration, *world_);
     while (walker.block() < model.num_blocks()) {
-      quantize_block(walker, quantize);
+      const std::vector<nn::LinearBase*> layers = model.block_linears(walker.block());
+      if (block_store_ == nullptr || !block_store_->restore(walker.block(), layers, reports)) {
+        const size_t before = reports.size();
+        quantize_block(walker, quantize);
+        agree_on_stop();
+        if (block_store_ != nullptr)
+          block_store_->save(walker.block(), layers,
+                             {reports.begin() + static_cast<std::ptrdiff_t>(before), reports.end()});
+      }
       if (walker.block() + 1 == model.num_blocks()) break;
       walker.advance();
     }
@@ -56,6 +67,12 @@ class Gptq : public Initializer {
   }
 
  private:
+  /// Whichever rank was asked to stop: all stop after the same block.
+  void agree_on_stop() const {
+    if (const double signal = world_->max(base::requested_stop()); signal > 0)
+      base::request_stop(static_cast<int>(signal));
+  }
+
   static std::string status(const LayerReport& report) {
     return base::cat(report.layer, ": error ", base::format_fixed(report.error, 5), ", rtn ",
                      base::format_fixed(report.rtn_error, 5), report.fallback ? " (rtn taken)" : "");
