@@ -10,6 +10,7 @@
 #include <new>
 
 #include "arguments.h"
+#include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
@@ -101,6 +102,10 @@ int run_program(const std::vector<std::string>& given) {
 
 int explain_failure(const std::exception& error) {
   std::cout.flush();
+  if (const auto* stopped = dynamic_cast<const base::Interrupted*>(&error)) {
+    std::cerr << "rqat: " << stopped->what() << "\n";
+    return 128 + stopped->signal();
+  }
   std::string message = error.what();
   if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error))
     message = torch_error->what_without_backtrace();

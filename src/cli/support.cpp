@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "rqat/base/error.h"
+#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/gguf_import.h"
 
@@ -27,6 +28,20 @@ size_t display_width(const std::string& text) {
 }  // namespace
 
 std::string version_text() { return cat("rqat ", RQAT_VERSION, " (LibTorch ", TORCH_VERSION, ")"); }
+
+std::string command_without(const std::vector<std::string>& options) {
+  std::string text = base::read_file("/proc/self/cmdline"), command;
+  if (!text.empty() && text.back() == '\0') text.pop_back();
+  for (const std::string& word : base::split(text, '\0')) {
+    if (std::find(options.begin(), options.end(), word) != options.end()) continue;
+    const bool plain = !word.empty() && word.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789_-+=./,:@%") == std::string::npos;
+    if (!command.empty()) command += " ";
+    command += plain ? word : cat("'", base::replace_all(word, "'", "'\\''"), "'");
+  }
+  return command;
+}
 
 int usable_cores() {
   cpu_set_t set;

@@ -12,6 +12,9 @@ namespace rqat::cli {
 /// "rqat 0.1.0 (LibTorch 2.11.0)".
 std::string version_text();
 
+/// The command line of this process for a shell, without the options named.
+std::string command_without(const std::vector<std::string>& options);
+
 /// CPU cores this process may use: its affinity mask, and the quota of its control group.
 int usable_cores();
 

@@ -77,10 +77,10 @@ class Runner {
     announce_ready("");
     for (const StageEntry& entry : recipe_.stages) {
       if (!selected(entry.id)) continue;
-      run_stage(entry);
+      const bool ran = run_stage(entry);
       write_run_file(false);
       if (world_.is_main()) write_report(root_);
-      stop_if_asked("stage " + entry.id);
+      if (ran) stop_if_asked("stage " + entry.id);
       if (entry.stage->makes() == "model") announce_ready(entry.id);
     }
     write_run_file(true);
@@ -335,11 +335,13 @@ class Runner {
     }
   }
 
-  void run_stage(const StageEntry& entry) {
+  /// False when the stage was finished already.
+  bool run_stage(const StageEntry& entry) {
     require_inputs(entry);
     const std::string fingerprint = stage_fingerprint(entry);
     const fs::path folder = root_ / entry.id;
-    if (agreed(is_finished(entry, fingerprint))) {
+    const bool kept = agreed(is_finished(entry, fingerprint));
+    if (kept) {
       base::log_info(cat("stage ", entry.id, " (", entry.type, "): unchanged, kept"));
     } else {
       base::log_info(cat("stage ", entry.id, " (", entry.type, ")"));
@@ -360,6 +362,7 @@ class Runner {
       sources_[entry.id] = folder;
       fingerprints_[entry.id] = fingerprint;
     }
+    return !kept;
   }
 
   void write_stage_file(const StageEntry& entry, const std::string& fingerprint, const json& summary, double seconds) {
