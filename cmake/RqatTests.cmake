@@ -38,6 +38,14 @@ foreach(recipe ${_recipes})
   set_tests_properties(recipe_${name} PROPERTIES LABELS fast TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
 endforeach()
 
+# Several processes of the program: tests/ranks/test_ranks.py, one entry per class.
+if(RQAT_HAS_GLOO)
+  foreach(name SameAsOne Resume Faults TwoHosts)
+    add_test(NAME ranks_${name} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/tests/ranks/test_ranks.py $<TARGET_FILE:rqat> ${name})
+    set_tests_properties(ranks_${name} PROPERTIES LABELS multi_process TIMEOUT 600 PROCESSORS 2)
+  endforeach()
+endif()
+
 # Python scripts whose oracles come from PyPI (tools/setup --interop).
 file(GLOB _scripts CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/interop/test_*.py)
 foreach(script ${_scripts})
