@@ -198,7 +198,8 @@ double file_number(const char* path) {
 
 std::string bytes_text(double bytes) { return base::format_bytes(static_cast<int64_t>(bytes)); }
 
-/// The knob that holds most, and a value of it that would fit into `bytes` altogether; at most half of the present one.
+/// The knob that holds most, and a value of it that would fit into `bytes` altogether; between a sixteenth and half of
+/// the present one.
 std::string advice(const StageEstimate& estimate, const StageEntry& entry, double bytes) {
   const auto most = std::max_element(estimate.knobs.begin(), estimate.knobs.end(), [](const auto& a, const auto& b) {
     return static_cast<double>(a.value) * a.bytes_per_unit < static_cast<double>(b.value) * b.bytes_per_unit;
@@ -210,7 +211,9 @@ std::string advice(const StageEstimate& estimate, const StageEntry& entry, doubl
   const double share = static_cast<double>(most->value) * most->bytes_per_unit;
   const double fitting = (bytes - (estimate.memory_bytes() - share)) / most->bytes_per_unit;
   const auto half = static_cast<double>(most->value / 2);
-  const double wanted = std::clamp(std::exp2(std::floor(std::log2(std::max(1.0, fitting)))), 1.0, half);
+  // Between a sixteenth and half of what it is: the estimate is no better than that.
+  const double least = std::max(1.0, std::floor(half / 8));
+  const double wanted = std::clamp(std::exp2(std::floor(std::log2(std::max(1.0, fitting)))), least, half);
   std::string text = cat("set stages.", entry.id, ".", most->key, "=", static_cast<int64_t>(wanted), " (now ",
                          most->value, ", about ", bytes_text(share), ")");
   if (fitting < 1) {

@@ -88,7 +88,7 @@ TEST_F(Estimates, OutOfMemoryIsRecognised) {
     const Recipe plain = recipe();
     const std::string text = out_of_memory_text(plain, *plain.find_stage("kd"), error);
     expect_contains(text, "stage kd: out of memory");
-    expect_contains(text, "set stages.kd.max_tokens_per_micro_batch=2048 (now 4096");
+    expect_contains(text, "set stages.kd.max_tokens_per_micro_batch=256 (now 4096");
     expect_contains(out_of_memory_text(plain, *plain.find_stage("rl"), error), "set stages.rl.");
   }
 }
