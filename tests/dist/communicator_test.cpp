@@ -63,6 +63,23 @@ TEST(Communicator, SharesCoverEverythingOnce) {
   }
 }
 
+TEST(Communicator, SharesByWeightCoverEverythingOnceAndBalance) {
+  const std::vector<int64_t> weights{10, 10, 10, 10, 90, 1, 1, 1, 27};
+  for (const int size : {1, 2, 3, 12}) {
+    int64_t next = 0;
+    for (int rank = 0; rank < size; ++rank) {
+      const auto [begin, end] = Communicator::share_by_weight(weights, rank, size);
+      EXPECT_EQ(begin, next);
+      EXPECT_GE(end, begin);
+      next = end;
+    }
+    EXPECT_EQ(next, 9);
+  }
+  // Half of 160 lies inside the 90, whose middle is at 85.
+  EXPECT_EQ(Communicator::share_by_weight(weights, 0, 2), (std::pair<int64_t, int64_t>{0, 4}));
+  EXPECT_EQ(Communicator::share_by_weight({}, 1, 2), (std::pair<int64_t, int64_t>{0, 0}));
+}
+
 TEST(CommunicatorRank, DISABLED_Collectives) {
   const auto job = join();
   const int rank = job->rank(), size = job->size();
