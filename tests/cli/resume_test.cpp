@@ -51,11 +51,6 @@ class ResumeProgram : public testing::Test {
     fs::remove_all(run());
     return results;
   }
-  bool wait_for(const fs::path& path) const {
-    for (int i = 0; i < 3000 && !fs::exists(path); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    return fs::exists(path);
-  }
-
   pipeline::RecipeFolder folder_;
 };
 
@@ -105,12 +100,11 @@ TEST_F(ResumeProgram, SlowAskedToStopItSavesAndTellsHowToGoOn) {
       base::replace_all(pipeline::kMicroRecipe, "max_steps: 3, batch_size: 2", "max_steps: 100000, batch_size: 2");
   folder_.write("recipe.yaml", base::replace_all(long_recipe, "freeze: [], save_steps: 1", "save_steps: 0"));
   for (const int signal : {SIGTERM, SIGINT}) {
+    const fs::path metrics = run() / "sft/metrics.jsonl";
+    const auto size = [&] { return fs::exists(metrics) ? fs::file_size(metrics) : 0; };
+    const auto before = size();
     const pid_t process = start();
-    for (int i = 0; i < 3000; ++i) {
-      const fs::path metrics = run() / "sft/metrics.jsonl";
-      if (fs::exists(metrics) && fs::file_size(metrics) > 0) break;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    for (int i = 0; i < 3000 && size() <= before; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     ::kill(process, signal);
     EXPECT_EQ(status_of(process), 128 + signal);
     expect_contains(output(), "rqat: finishing this step, then saving; press Ctrl-C again to quit at once");

@@ -61,6 +61,7 @@ void expect_exact_resume(const Train& train, const std::function<std::unique_ptr
     expect_same(rest.weights, whole.weights);
     expect_same(rest.states.back().tensors, whole.states.back().tensors);
     EXPECT_EQ(rest.states.back().cursor, whole.states.back().cursor);
+    EXPECT_EQ(rest.states.back().recent_losses, whole.states.back().recent_losses);
     EXPECT_EQ(numbers_of(rest.log, 0), numbers_of(whole.log, done));
     EXPECT_EQ(rest.log.steps.front(), static_cast<int64_t>(done));
   }
