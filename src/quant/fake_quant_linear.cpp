@@ -44,7 +44,7 @@ void FakeQuantLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
   const QuantParams params = quantizer_->search(weight_.master, format_, {});
   scale_.master = params.scale.clone();
   zero_point_.master = params.zero_point.to(at::kFloat);
-  codes_ = at::Tensor();
+  codes_ = last_scale_ = at::Tensor();
   refresh();
 }
 
@@ -52,6 +52,7 @@ void FakeQuantLinear::set_quantization(const QuantParams& params, const at::Tens
   scale_.master = round_scale(params.scale, format_.scale_dtype);
   zero_point_.master = params.zero_point.to(at::kFloat);
   if (master.defined()) weight_.master = master.to(at::kFloat).contiguous();
+  last_scale_ = at::Tensor();
   refresh();
 }
 
@@ -74,6 +75,7 @@ void FakeQuantLinear::restore(const at::Tensor& scale_master, const at::Tensor& 
   }
   packed_ = {};
   dense_ = at::Tensor();
+  last_scale_ = at::Tensor();
   refresh();
 }
 
@@ -127,8 +129,19 @@ void FakeQuantLinear::count_flips() {
   last_codes_ = std::move(now);
 }
 
+void FakeQuantLinear::carry_master() {
+  const at::Tensor scale = params().scale;
+  if (last_scale_.defined() && weight_.master.defined()) {
+    const int64_t columns = spec().in_features;
+    weight_.master.mul_(
+        scale.div(last_scale_).repeat_interleave(format_.resolved_group(columns), 1).slice(1, 0, columns));
+  }
+  last_scale_ = scale;
+}
+
 void FakeQuantLinear::refresh() {
   bias_.refresh();
+  if (estimator_->holds_codes()) carry_master();
   if (count_flips_) count_flips();
   if (execution_ == nn::Execution::kPacked) {
     make_packed();

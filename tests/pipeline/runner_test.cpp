@@ -172,6 +172,30 @@ TEST_F(Runner, OnlySomeStages) {
   EXPECT_EQ(ran(), (Ids{"sft", "scores"}));
 }
 
+TEST_F(Runner, OnlyWarnsOfStaleInputsAndSaysWhy) {
+  run();
+  const auto warnings = [&](const std::vector<std::string>& overrides, const std::vector<std::string>& only) {
+    base::set_log_level(base::LogLevel::kWarning);
+    testing::internal::CaptureStderr();
+    run(overrides, {true, only});
+    base::set_log_level(base::LogLevel::kError);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(warnings({}, {"kd"}).find("stale"), std::string::npos);
+  expect_contains(warnings({"quant.w4.num_bits=3"}, {"kd"}),
+                  "stage kd reads 'rtn' as it is on disk, although it is stale: its settings have changed since: "
+                  "was `num_bits: 4`, is `num_bits: 3`");
+  expect_contains(warnings({"seed=4"}, {"kd"}), "'rtn' as it is on disk, although it is stale: the recipe's seed");
+  // kd is made from an rtn that is stale itself, then from one that is not there any more.
+  run({}, {true, {"kd"}});
+  const std::string through = warnings({"quant.w4.num_bits=3"}, {"scores"});
+  expect_contains(through, "stage scores reads 'rtn' as it is on disk, although it is stale: its settings");
+  expect_contains(through,
+                  "stage scores reads 'kd' as it is on disk, although it is stale: its input 'rtn' is stale: ");
+  run({"quant.w4.num_bits=3"}, {false, {"rtn"}});
+  expect_contains(warnings({"quant.w4.num_bits=3"}, {"scores"}), "its input 'rtn' has changed since");
+}
+
 TEST_F(Runner, ForceRunsAndMeasuresEverythingAgain) {
   run();
   ran();
@@ -192,6 +216,51 @@ TEST_F(Runner, SourceInAnotherTypeIsConverted) {
   run({"models.base.dtype=float32"}, {false, {"sft"}});
   EXPECT_EQ(ran(), (Ids{"base", "sft"}));
   EXPECT_EQ(io::read_json(out() / "sft" / "config.json").at("torch_dtype"), "float32");
+}
+
+/// Codes of a stage folder, as one list.
+std::vector<uint8_t> stored_codes(const fs::path& folder) {
+  const io::SafetensorsReader reader(folder / kStateFile);
+  std::vector<uint8_t> codes;
+  for (const auto& [name, info] : reader.tensors()) {
+    if (!name.ends_with("weight_packed")) continue;
+    const at::Tensor words = reader.read(name);
+    for (int64_t row = 0; row < words.size(0); ++row) {
+      for (int64_t word = 0; word < words.size(1); ++word) {
+        const auto bits = static_cast<uint32_t>(words[row][word].item<int32_t>());
+        for (int shift = 0; shift < 32; shift += 4) codes.push_back(bits >> shift & 15);  // widths are multiples of 8
+      }
+    }
+  }
+  return codes;
+}
+
+TEST_F(Runner, ChangedCodesAreCountedByStepAndByStage) {
+  for (const int steps : {1, 3}) {
+    run({"stages.kd.optimizer.adamw.learning_rate=0.02", cat("stages.kd.max_steps=", steps)}, {false, {"rtn", "kd"}});
+    const std::vector<uint8_t> before = stored_codes(out() / "rtn"), after = stored_codes(out() / "kd");
+    ASSERT_EQ(before.size(), after.size());
+    ASSERT_GT(before.size(), 1000u);
+    double changed = 0;
+    for (size_t i = 0; i < before.size(); ++i) changed += before[i] != after[i];
+    ASSERT_GT(changed, 0);
+    EXPECT_DOUBLE_EQ(stamp("kd").at("summary").at("codes_changed").get<double>(),
+                     changed / static_cast<double>(before.size()));
+    double by_step = 0;
+    for (const std::string& line : base::split(base::trim(base::read_file(out() / "kd" / "metrics.jsonl")), '\n'))
+      by_step += json::parse(line).at("codes_flipped").get<double>();
+    const double by_stage = changed / static_cast<double>(before.size());
+    if (steps == 1) {
+      EXPECT_DOUBLE_EQ(by_step, by_stage);
+    } else {
+      EXPECT_GE(by_step, by_stage) << "some flip back";
+    }
+    const std::string page = base::read_file(out() / "report.html");
+    expect_contains(page, "% of the codes changed");
+  }
+  run({}, {false, {"sft"}});
+  EXPECT_FALSE(stamp("sft").at("summary").contains("codes_changed"));
+  EXPECT_EQ(base::read_file(out() / "sft" / "metrics.jsonl").find("codes_flipped"), std::string::npos);
 }
 
 TEST_F(Runner, MissingSource) {

@@ -122,6 +122,26 @@ TEST(EstimatorsTest, LsqLearnsTheZeroPointOfAsymmetricFormatsOnly) {
   EXPECT_FALSE(reduce("lsq", "{learn_zero_point: true}", make_problem(true)).zero_point.defined());
 }
 
+TEST(EstimatorsTest, HeldCodesGivesTheScaleItsLevels) {
+  for (const bool symmetric : {false, true}) {
+    const Problem problem = make_problem(symmetric);
+    at::Tensor expected = at::zeros({2, 3}, at::kDouble);  // ds = sum G (q - z), inside the range and outside
+    for (int64_t n = 0; n < 2; ++n) {
+      for (int64_t k = 0; k < 12; ++k) {
+        const double s = problem.params.scale[n][k / 5].item<double>(),
+                     z = problem.params.zero_point[n][k / 5].item<double>();
+        const double code = std::nearbyint(problem.weight[n][k].item<double>() / s) + z;
+        const double level = std::min(std::max(code, 0.0), static_cast<double>(problem.format.max_code())) - z;
+        expected[n][k / 5] += problem.gradient[n][k].item<double>() * level;
+      }
+    }
+    const EstimatorGradients gradients = reduce("held_codes", "{}", problem);
+    EXPECT_TRUE(at::equal(gradients.weight, clipped(problem, closed_form(problem))));
+    EXPECT_TRUE(gradients.scale.to(at::kDouble).allclose(expected, 1e-5, 1e-5));
+    EXPECT_FALSE(gradients.zero_point.defined());
+  }
+}
+
 class EstimatorContract : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Registry, EstimatorContract, testing::ValuesIn(estimators().names()));
 

@@ -207,6 +207,22 @@ TEST(FakeQuantLinearTest, FlipsAreCounted) {
   EXPECT_EQ(layer->flipped(), 0);
 }
 
+TEST(FakeQuantLinearTest, EstimatorsThatHoldCodesCarryTheMasterWithItsScale) {
+  for (const bool holds : {false, true}) {
+    const auto layer = make_layer(make_format(2, false, 16), holds ? "held_codes" : "lsq", "{}", kIn, kOut, false);
+    layer->load(weight_of(), {});
+    layer->prepare_training();
+    const at::Tensor codes = layer->codes(), dense = layer->dense_weight().clone(), scale = layer->params().scale;
+    named(*layer, ".weight_scale")->master.mul_(1.5);
+    layer->refresh();
+    EXPECT_EQ(at::equal(layer->codes(), codes), holds);
+    if (!holds) continue;
+    const at::Tensor factor = spread(layer->params().scale / scale, layer->format(), kIn);
+    EXPECT_TRUE(layer->dense_weight().allclose(dense * factor, 1e-6, 0));
+    EXPECT_TRUE(layer->master_weight().allclose(weight_of() * factor, 1e-6, 0));
+  }
+}
+
 TEST(FakeQuantLinearTest, SetQuantizationInstallsExactlyTheseCodes) {
   for (const QuantFormat& format : all_formats()) {
     const auto layer = make_layer(format);

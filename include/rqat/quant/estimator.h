@@ -27,11 +27,14 @@ class Estimator {
   virtual ~Estimator() = default;
   virtual bool trains_scale() const { return false; }
   virtual bool trains_zero_point() const { return false; }
+  /// True: a change of scale carries the master along (w / s stays), so that it changes no code.
+  virtual bool holds_codes() const { return false; }
   virtual EstimatorGradients reduce(const EstimatorInput& input) const = 0;
 };
 
 /// Registry kind "estimators": ste (dw = G), clipped_ste (dw = G inside the range, else 0), lsq (clipped + learned
-/// scale, gradient scale 1/sqrt(group elements * qmax); option learn_zero_point).
+/// scale, gradient scale 1/sqrt(group elements * qmax); option learn_zero_point), held_codes (clipped + scales trained
+/// with their codes held).
 const base::Registry<Estimator>& estimators();
 
 }  // namespace rqat::quant

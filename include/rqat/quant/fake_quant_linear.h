@@ -65,6 +65,7 @@ class FakeQuantLinear : public nn::LinearBase {
   void make_dense();
   void make_packed();
   void count_flips();
+  void carry_master();
 
   QuantFormat format_;
   std::shared_ptr<Quantizer> quantizer_;
@@ -75,6 +76,7 @@ class FakeQuantLinear : public nn::LinearBase {
   ops::PackedWeight packed_;
   at::Tensor codes_;       // of a layer without a weight master, while it is not packed
   at::Tensor last_codes_;  // for counting flips
+  at::Tensor last_scale_;  // rounded, of the last refresh(): for estimators that hold codes
   at::ScalarType dtype_ = at::kFloat;
   nn::Execution execution_ = nn::Execution::kTrain;
   bool bypass_ = false;

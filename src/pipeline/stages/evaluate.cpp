@@ -233,27 +233,39 @@ class EvaluateStage : public Stage {
     base::log_info(text);
   }
 
+  /// Per task set, and over all problems of all sets when there are several.
   json differences(const json& rows, const StageRun& run) const {
     json found = json::array();
-    const auto correct = [&](const std::string& id, const std::string& task) {
-      for (const json& row : rows) {
-        if (row["model"] == id) return row["tasks"][task]["correct"].get<std::vector<uint8_t>>();
-      }
-      return std::vector<uint8_t>{};
+    const auto compare = [&](const std::string& from, const std::string& to, const std::vector<std::string>& tasks,
+                             const std::string& title) {
+      const eval::PairedDifference d =
+          eval::paired_difference(outcomes(rows, from, tasks), outcomes(rows, to, tasks), run.seed);
+      found.push_back({{"from", from},
+                       {"to", to},
+                       {"task_set", title},
+                       {"mean", d.mean},
+                       {"low", d.low},
+                       {"high", d.high},
+                       {"shown", d.shown}});
     };
     for (const auto& [from, to] : pairs()) {
-      for (const std::string& task : config_.tasks) {
-        const eval::PairedDifference d = eval::paired_difference(correct(from, task), correct(to, task), run.seed);
-        found.push_back({{"from", from},
-                         {"to", to},
-                         {"task_set", task},
-                         {"mean", d.mean},
-                         {"low", d.low},
-                         {"high", d.high},
-                         {"shown", d.shown}});
-      }
+      for (const std::string& task : config_.tasks) compare(from, to, {task}, task);
+      if (config_.tasks.size() > 1) compare(from, to, config_.tasks, base::join(config_.tasks, " + "));
     }
     return found;
+  }
+
+  /// Right or wrong, problem by problem, of one model on several task sets.
+  static std::vector<uint8_t> outcomes(const json& rows, const std::string& id, const std::vector<std::string>& tasks) {
+    std::vector<uint8_t> all;
+    for (const json& row : rows) {
+      if (row["model"] != id) continue;
+      for (const std::string& task : tasks) {
+        const auto correct = row["tasks"][task]["correct"].get<std::vector<uint8_t>>();
+        all.insert(all.end(), correct.begin(), correct.end());
+      }
+    }
+    return all;
   }
 
   EvaluateConfig config_;

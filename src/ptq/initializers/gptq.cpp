@@ -31,9 +31,7 @@ struct GptqConfig : SearchConfig {
 
 class Gptq : public Initializer {
  public:
-  explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {
-    config_.options.keep_unrounded = config.keep_unrounded();
-  }
+  explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {}
   bool needs_calibration() const override { return true; }
 
   std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
