@@ -99,9 +99,8 @@ at::Tensor CausalLM::forward_blocks(at::Tensor hidden_TD, const ForwardContext& 
   for (size_t index = 0; index < blocks_.size(); ++index) {
     // The gradient of a block's input is whole when all of the block's own gradients are.
     if (block_backward_observer_ && at::GradMode::is_enabled() && hidden_TD.requires_grad()) {
-      hidden_TD.register_hook([observer = block_backward_observer_, index](const at::Tensor&) {
-        observer(static_cast<int64_t>(index));
-      });
+      hidden_TD.register_hook(
+          [observer = block_backward_observer_, index](const at::Tensor&) { observer(static_cast<int64_t>(index)); });
     }
     hidden_TD = blocks_[index]->forward(hidden_TD, context);
   }

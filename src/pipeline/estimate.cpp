@@ -210,7 +210,7 @@ std::string advice(const StageEstimate& estimate, const StageEntry& entry, doubl
   }
   const double share = static_cast<double>(most->value) * most->bytes_per_unit;
   const double fitting = (bytes - (estimate.memory_bytes() - share)) / most->bytes_per_unit;
-  const auto half = static_cast<double>(most->value / 2);
+  const double half = std::floor(static_cast<double>(most->value) / 2);
   // Between a sixteenth and half of what it is: the estimate is no better than that.
   const double least = std::max(1.0, std::floor(half / 8));
   const double wanted = std::clamp(std::exp2(std::floor(std::log2(std::max(1.0, fitting)))), least, half);

@@ -108,9 +108,9 @@ const Probe::Source& Probe::source_of(const std::string& model) {
   source.folder = recipe_.models.at(id).path;
   if (source.folder.extension() == ".gguf") {
     const fs::path imported = fs::path(recipe_.output_dir) / id;  // of an earlier run
-    const fs::path folder = fs::exists(imported / "stage.json") ? imported : scratch_ / id;
+    fs::path folder = fs::exists(imported / "stage.json") ? imported : scratch_ / id;
     if (!fs::exists(folder)) io::import_gguf(source.folder, folder, "bfloat16");
-    source.folder = folder;
+    source.folder = std::move(folder);
   }
   source.blocks = model::read_model_config(source.folder).num_hidden_layers;
   source.tokenizer = text::load_tokenizer(source.folder);
@@ -119,7 +119,7 @@ const Probe::Source& Probe::source_of(const std::string& model) {
 }
 
 fs::path Probe::small_model(const Source& source, int64_t blocks) {
-  const fs::path folder = scratch_ / cat(source.folder.filename().string(), "_", blocks, "_blocks");
+  fs::path folder = scratch_ / cat(source.folder.filename().string(), "_", blocks, "_blocks");
   if (fs::exists(folder)) return folder;
   fs::create_directories(folder);
   copy_model_files(source.folder, folder);

@@ -129,8 +129,7 @@ TEST_F(BadInput, YamlSyntax) {
 }
 
 TEST_F(BadInput, MissingRecipe) {
-  EXPECT_THAT(failure("train --config recipy.yaml", 2),
-              AllOf(HasSubstr("recipy.yaml"), HasSubstr("rqat recipes ls")));
+  EXPECT_THAT(failure("train --config recipy.yaml", 2), AllOf(HasSubstr("recipy.yaml"), HasSubstr("rqat recipes ls")));
 }
 
 TEST_F(BadInput, MalformedOverride) {

@@ -98,8 +98,8 @@ class CausalLM {
   void refresh();                               ///< of all parameters, after an optimizer step
   void set_execution(nn::Execution execution);  ///< of all linears
   int64_t weight_bytes();                       ///< of all linears as held now
-  /// Called in a backward as soon as all gradients of block `index` are there, from the last block to the first; empty =
-  /// none. Holds for forwards that begin after it was set.
+  /// Called in a backward as soon as all gradients of block `index` are there, from the last block to the first; empty
+  /// = none. Holds for forwards that begin after it was set.
   void set_block_backward_observer(std::function<void(int64_t index)> observer) {
     block_backward_observer_ = std::move(observer);
   }
