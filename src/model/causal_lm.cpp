@@ -118,7 +118,7 @@ at::Tensor CausalLM::hidden(const nn::TokenBatch& batch, nn::KvCache& cache, con
   check_cache_call(batch, cache, slots);
   here.cache = &cache;
   here.slots = slots;
-  const at::Tensor hidden_TD = forward_blocks(embed(batch), here);
+  at::Tensor hidden_TD = forward_blocks(embed(batch), here);
   for (size_t i = 0; i < slots.size(); ++i) {
     cache.set_length(slots[i], cache.length(slots[i]) + batch.segments[i].end - batch.segments[i].begin);
   }
