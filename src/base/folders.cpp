@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
-#include <regex>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "fault_point.h"
@@ -25,9 +27,34 @@ constexpr const char* kRemoved = ".removed";
                     cause == ENOSPC || cause == EDQUOT ? cat(" (", free_space_text(path), ")") : ""));
 }
 
-/// Whether the process that owned a temporary file is still there.
-bool is_running(const std::string& process) {
-  return ::kill(static_cast<pid_t>(std::stol(process)), 0) == 0 || errno != ESRCH;
+constexpr const char* kPartial = ".partial";
+
+/// The process in the name of a temporary file, `NAME.partial-PROCESS-COUNT`; nothing for every other name.
+std::optional<pid_t> owner_of(std::string_view name) {
+  const size_t mark = name.rfind(cat(kPartial, "-"));
+  if (mark == std::string_view::npos || mark == 0) return std::nullopt;
+  const std::string_view numbers = name.substr(mark + std::strlen(kPartial) + 1);
+  const size_t dash = numbers.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const std::string_view process = numbers.substr(0, dash), count = numbers.substr(dash + 1);
+  pid_t owner = 0;
+  const auto parsed = std::from_chars(process.data(), process.data() + process.size(), owner);
+  const bool is_number = parsed.ec == std::errc() && parsed.ptr == process.data() + process.size() && owner > 0;
+  if (!is_number || count.empty() || count.find_first_not_of("0123456789") != std::string_view::npos) {
+    return std::nullopt;
+  }
+  return owner;
+}
+
+bool is_running(pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; }
+
+/// Whether an entry was left behind by a run that was killed: a folder set aside, or a temporary file without its
+/// owner.
+bool is_leftover(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  if (entry.is_directory()) return name.ends_with(kPartial) || name.ends_with(kRemoved);
+  const std::optional<pid_t> owner = owner_of(name);
+  return owner && !is_running(*owner);
 }
 
 }  // namespace
@@ -51,17 +78,11 @@ void remove_folder(const fs::path& path) {
 }
 
 void remove_leftovers(const fs::path& folder) {
-  static const std::regex file_pattern(R"(.+\.partial-(\d{1,9})-\d+)"), folder_pattern(R"(.+\.(partial|removed))");
   std::error_code error;
   if (!fs::is_directory(folder, error)) return;
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    std::smatch found;
-    if (entry.is_directory() ? std::regex_match(name, folder_pattern)
-                             : std::regex_match(name, found, file_pattern) && !is_running(found[1])) {
-      leftovers.push_back(entry.path());
-    }
+    if (is_leftover(entry)) leftovers.push_back(entry.path());
   }
   for (const fs::path& path : leftovers) {
     if (!error) fs::remove_all(path, error);
