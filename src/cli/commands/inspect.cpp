@@ -27,7 +27,7 @@ class Inspect : public Command {
         "Shows what a model's files hold, without loading the model: for every layer its number format, shape, bits "
         "per weight "
         "(scales and zero points included), scales, zero points and size, and the totals.",
-        {"rqat inspect runs/quickstart/gptq", "rqat inspect models/smollm2.gguf --filter layers.0."},
+        {"rqat inspect runs/quickstart/gptq", "rqat inspect models/smollm2.gguf --filter blk.0."},
         {"model"}};
   }
 
