@@ -42,4 +42,10 @@ if(RQAT_SANITIZE)
   target_compile_options(rqat_settings INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:${_sanitize};-fno-omit-frame-pointer;-g1;-Wno-maybe-uninitialized>")
   target_link_options(rqat_settings INTERFACE ${_sanitize})
+  # The sanitizers' own options, in every program.
+  add_library(rqat_sanitizer_defaults STATIC ${CMAKE_CURRENT_SOURCE_DIR}/tests/sanitizers/defaults.cpp)
+  target_compile_options(rqat_sanitizer_defaults PRIVATE -fPIC ${_sanitize})
+  target_compile_definitions(rqat_sanitizer_defaults PRIVATE RQAT_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+  target_link_libraries(rqat_settings INTERFACE rqat_sanitizer_defaults ${CMAKE_DL_LIBS})
+  target_link_options(rqat_settings INTERFACE -Wl,-u,rqat_sanitizer_defaults)
 endif()
