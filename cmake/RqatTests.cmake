@@ -38,6 +38,13 @@ foreach(recipe ${_recipes})
   set_tests_properties(recipe_${name} PROPERTIES LABELS fast TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
 endforeach()
 
+# The documentation: its names (tests/docs/test_names.py) and its examples (test_examples.py).
+set(_docs_tests ${CMAKE_CURRENT_SOURCE_DIR}/tests/docs)
+add_test(NAME docs_names COMMAND python3 -B ${_docs_tests}/test_names.py)
+set_tests_properties(docs_names PROPERTIES LABELS fast)
+add_test(NAME docs_examples COMMAND python3 -B ${_docs_tests}/test_examples.py $<TARGET_FILE:rqat>)
+set_tests_properties(docs_examples PROPERTIES LABELS docs TIMEOUT 600)
+
 # Several processes of the program: tests/ranks/test_ranks.py, one entry per class.
 if(RQAT_HAS_GLOO)
   foreach(name SameAsOne Resume Faults TwoHosts)
