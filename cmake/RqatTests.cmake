@@ -35,7 +35,8 @@ foreach(recipe ${_recipes})
   get_filename_component(name ${recipe} NAME_WE)
   add_test(NAME recipe_${name} COMMAND bash ${_build_tests}/run_recipe.sh $<TARGET_FILE:rqat> ${recipe}
     ${CMAKE_BINARY_DIR}/recipe_runs/${name})
-  set_tests_properties(recipe_${name} PROPERTIES LABELS fast TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(recipe_${name} PROPERTIES LABELS fast TIMEOUT 300 ENVIRONMENT OMP_NUM_THREADS=1
+    WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
 endforeach()
 
 # The documentation: its names (tests/docs/test_names.py) and its examples (test_examples.py).
