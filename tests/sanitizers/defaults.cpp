@@ -1,10 +1,10 @@
-// Options of the sanitizers, built into every program that is compiled with them: no test depends on its caller's environment.
-// ASAN_OPTIONS, UBSAN_OPTIONS and TSAN_OPTIONS still override them.
+// Options of the sanitizers, built into every program that is compiled with them: no test depends on its caller's
+// environment. ASAN_OPTIONS, UBSAN_OPTIONS and TSAN_OPTIONS still override them.
 #include <dlfcn.h>
 
 #ifdef __SANITIZE_ADDRESS__
-// Leaks: LibTorch keeps its registries for ever. Container overflows: it is not instrumented, so a vector that grows on its
-// side and is read on ours looks overflowed.
+// Leaks: LibTorch keeps its registries for ever. Container overflows: it is not instrumented, so a vector that grows on
+// its side and is read on ours looks overflowed.
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1:strict_string_checks=1";
 }
@@ -14,7 +14,8 @@ extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1:ha
 
 #ifdef __SANITIZE_THREAD__
 extern "C" const char* __tsan_default_options() {
-  return "halt_on_error=1:second_deadlock_stack=1:history_size=4:suppressions=" RQAT_SOURCE_DIR "/tests/sanitizers/tsan.supp";
+  return "halt_on_error=1:second_deadlock_stack=1:history_size=4:suppressions=" RQAT_SOURCE_DIR
+         "/tests/sanitizers/tsan.supp";
 }
 
 extern "C" void __tsan_acquire(void* address);
