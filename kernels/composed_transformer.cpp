@@ -5,16 +5,14 @@
 namespace rqat::ops::composed {
 namespace {
 
-// The keys (or values) a segment sees: its parent's, then its own, with each key/value head repeated for its query
+// The keys (or values) a segment sees: its ancestors', then its own, with each key/value head repeated for its query
 // heads -> fp32 [H, L, E].
 at::Tensor visible(const at::Tensor& x, const std::vector<Segment>& segments, const Segment& segment,
                    int64_t num_heads) {
-  at::Tensor own = x.slice(0, segment.begin, segment.end);
-  if (segment.parent >= 0) {
-    const Segment& parent = segments[segment.parent];
-    own = at::cat({x.slice(0, parent.begin, parent.end), own});
-  }
-  return own.transpose(0, 1).to(at::kFloat).repeat_interleave(num_heads / x.size(1), 0);
+  std::vector<at::Tensor> runs;
+  for (const Segment& run : ancestors(segments, segment)) runs.push_back(x.slice(0, run.begin, run.end));
+  runs.push_back(x.slice(0, segment.begin, segment.end));
+  return at::cat(runs).transpose(0, 1).to(at::kFloat).repeat_interleave(num_heads / x.size(1), 0);
 }
 
 at::Tensor heads_first(const at::Tensor& x, const Segment& segment) {
@@ -34,10 +32,10 @@ void scatter_visible(at::Tensor& target, const at::Tensor& gradient, const std::
   const int64_t num_kv_heads = target.size(1), length = gradient.size(1), size = gradient.size(2);
   at::Tensor per_head = gradient.reshape({num_kv_heads, -1, length, size}).sum(1).transpose(0, 1);
   int64_t offset = 0;
-  if (segment.parent >= 0) {
-    const Segment& parent = segments[segment.parent];
-    offset = parent.end - parent.begin;
-    target.slice(0, parent.begin, parent.end).add_(per_head.slice(0, 0, offset));
+  for (const Segment& run : ancestors(segments, segment)) {
+    const int64_t count = run.end - run.begin;
+    target.slice(0, run.begin, run.end).add_(per_head.slice(0, offset, offset + count));
+    offset += count;
   }
   target.slice(0, segment.begin, segment.end).add_(per_head.slice(0, offset, length));
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 
@@ -47,9 +48,8 @@ void check_attention(const char* op, const at::Tensor& q, const at::Tensor& k, c
     TORCH_CHECK_VALUE(i == 0 || segments[i - 1].end <= segment.begin, "[", op, "] expected segment ", i,
                       " to begin after segment ", i - 1, " ends, got ", segment.begin, " before ",
                       i == 0 ? 0 : segments[i - 1].end);
-    TORCH_CHECK_VALUE(
-        segment.parent < static_cast<int64_t>(i) && (segment.parent < 0 || segments[segment.parent].parent < 0), "[",
-        op, "] expected the parent of segment ", i, " to be an earlier segment without a parent, got ", segment.parent);
+    TORCH_CHECK_VALUE(segment.parent < static_cast<int64_t>(i), "[", op, "] expected the parent of segment ", i,
+                      " to be an earlier segment, got ", segment.parent);
   }
 }
 
@@ -64,6 +64,14 @@ double scale_or_default(double scale, const at::Tensor& q) {
 }
 
 }  // namespace
+
+std::vector<Segment> ancestors(const std::vector<Segment>& segments, const Segment& segment) {
+  std::vector<Segment> path;
+  for (int64_t i = segment.parent; i >= 0; i = segments[static_cast<size_t>(i)].parent)
+    path.push_back(segments[static_cast<size_t>(i)]);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   check_norm("rms_norm", x, weight);

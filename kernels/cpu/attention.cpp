@@ -1,7 +1,7 @@
 // Blocked attention on bf16 brgemm. Scores are held transposed, [keys][queries], so that the statistics of a query are
 // lanes of a vector and both products with probabilities take them in the layout brgemm wants. A task is one segment
-// and one key/value head; it writes only its own rows, and what it owes its parent goes to a buffer of its own that is
-// added in the order of the segments afterwards.
+// and one key/value head; it writes only its own rows, and what it owes its ancestors goes to a buffer of its own that
+// is added in the order of the segments afterwards.
 #include <ATen/ATen.h>
 #include <ATen/native/CPUBlas.h>
 
@@ -46,7 +46,7 @@ class VisibleRows {
               const Segment& segment) {
     size_ = shape.size;
     rows_.clear();
-    if (segment.parent >= 0) append(x, shape, kv_head, segments[segment.parent]);
+    for (const Segment& run : ancestors(segments, segment)) append(x, shape, kv_head, run);
     append(x, shape, kv_head, segment);
     rows_.resize(round_up(static_cast<int64_t>(rows_.size()) / size_, kBlock) * size_);
   }
@@ -92,13 +92,16 @@ struct QueryBlock {
   }
 };
 
-int64_t parent_length(const std::vector<Segment>& segments, const Segment& segment) {
-  return segment.parent < 0 ? 0 : segments[segment.parent].end - segments[segment.parent].begin;
+/// Tokens of all its ancestors.
+int64_t prefix_length(const std::vector<Segment>& segments, const Segment& segment) {
+  int64_t length = 0;
+  for (const Segment& run : ancestors(segments, segment)) length += run.end - run.begin;
+  return length;
 }
 
 template <class Body>
 void for_query_blocks(const std::vector<Segment>& segments, const Segment& segment, const Body& body) {
-  const int64_t prefix = parent_length(segments, segment);
+  const int64_t prefix = prefix_length(segments, segment);
   for (int64_t first = segment.begin; first < segment.end; first += kBlock) {
     QueryBlock block;
     block.first = first;
@@ -115,7 +118,7 @@ std::vector<int64_t> ordered_segments(const std::vector<Segment>& segments) {
   std::iota(order.begin(), order.end(), 0);
   const auto work = [&](int64_t i) {
     const int64_t length = segments[i].end - segments[i].begin;
-    return length * (parent_length(segments, segments[i]) + length / 2 + 1);
+    return length * (prefix_length(segments, segments[i]) + length / 2 + 1);
   };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return work(a) > work(b); });
   return order;
@@ -284,21 +287,23 @@ void run_tasks(const Job& job) {
 }
 
 int64_t padded_visible(const std::vector<Segment>& segments, const Segment& segment) {
-  return round_up(parent_length(segments, segment) + segment.end - segment.begin, kBlock);
+  return round_up(prefix_length(segments, segment) + segment.end - segment.begin, kBlock);
 }
 
-// A segment's own rows of its buffer, plus the parent's part of its children's buffers in their order, rounded.
+// A segment's own rows of its buffer, plus the same rows of its descendants' buffers in their order, rounded.
 void gather_gradient(const Backward& job, const float* buffer, int64_t index, int64_t kv_head,
-                     const std::vector<int64_t>& children, uint16_t* gradient) {
+                     const std::vector<int64_t>& descendants, uint16_t* gradient) {
   const Segment& segment = job.segments[index];
   const int64_t size = job.shape.size, length = segment.end - segment.begin;
-  const auto head_rows = [&](int64_t i) {
-    return buffer + job.offsets[i] + kv_head * padded_visible(job.segments, job.segments[i]) * size;
+  // What a segment sees lies in the same order in its descendants' buffers.
+  const int64_t first = prefix_length(job.segments, segment) * size;
+  const auto rows_in = [&](int64_t i) {
+    return buffer + job.offsets[i] + kv_head * padded_visible(job.segments, job.segments[i]) * size + first;
   };
-  const float* own = head_rows(index) + parent_length(job.segments, segment) * size;
+  const float* own = rows_in(index);
   std::vector<float> sum(own, own + length * size);
-  for (const int64_t child : children) {
-    const float* part = head_rows(child);
+  for (const int64_t descendant : descendants) {
+    const float* part = rows_in(descendant);
     for (int64_t i = 0; i < length * size; ++i) sum[i] += part[i];
   }
   for (int64_t t = 0; t < length; ++t) {
@@ -337,13 +342,14 @@ AttentionGradients segment_attention_backward(const DenseKernels& kernels, const
   const Shape shape = shape_of(q, k, scale);
   AttentionGradients gradients{at::zeros_like(q), at::zeros_like(k), at::zeros_like(v)};
   std::vector<int64_t> offsets;
-  std::vector<std::vector<int64_t>> children(segments.size());
+  std::vector<std::vector<int64_t>> descendants(segments.size());
   int64_t total = 0;
   for (size_t i = 0; i < segments.size(); ++i) {
     offsets.push_back(total);
     if (segments[i].begin == segments[i].end) continue;
     total += padded_visible(segments, segments[i]) * shape.kv_stride();
-    if (segments[i].parent >= 0) children[segments[i].parent].push_back(static_cast<int64_t>(i));
+    for (int64_t above = segments[i].parent; above >= 0; above = segments[above].parent)
+      descendants[above].push_back(static_cast<int64_t>(i));
   }
   at::Tensor buffers = at::empty({2, total}, q.options().dtype(at::kFloat));
   float* dk = mutable_elements<float>(buffers);
@@ -366,8 +372,8 @@ AttentionGradients segment_attention_backward(const DenseKernels& kernels, const
     for (int64_t task = begin; task < end; ++task) {
       const int64_t index = task / shape.kv_heads, kv_head = task % shape.kv_heads;
       if (segments[index].begin == segments[index].end) continue;
-      gather_gradient(job, job.dk, index, kv_head, children[index], k_gradient);
-      gather_gradient(job, job.dv, index, kv_head, children[index], v_gradient);
+      gather_gradient(job, job.dk, index, kv_head, descendants[index], k_gradient);
+      gather_gradient(job, job.dv, index, kv_head, descendants[index], v_gradient);
     }
   });
   return gradients;

@@ -32,7 +32,7 @@ struct PointwiseKernels {
   void (*rope)(const T* x, const float* cos, const float* sin, float sign, int64_t heads, int64_t half, T* y);
   void (*silu_mul)(const T* gate, const T* up, int64_t count, T* y);
   void (*silu_mul_backward)(const T* dy, const T* gate, const T* up, int64_t count, T* dgate, T* dup);
-  /// `queries` query heads of one key/value head against `length` cached rows; scratch [queries * length] fp32.
+  /// `queries` query heads of one key/value head against `length` cached rows; scratch [min(queries, 4) * length] fp32.
   void (*decode_attention)(const T* q, const T* k, const T* v, int64_t queries, int64_t length, int64_t size,
                            float scale, float* scratch, T* out);
   double (*sum_of_squares)(const T* x, int64_t count);

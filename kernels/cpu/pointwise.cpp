@@ -128,7 +128,7 @@ at::Tensor decode_attention(const DenseKernels& kernels, const at::Tensor& q, co
     const T *query = elements<T>(q), *keys = elements<T>(k_cache), *values = elements<T>(v_cache);
     T* mixed = mutable_elements<T>(out);
     share_tasks(q.size(0) * kv_heads, [&](const auto& next) {
-      std::vector<float> scratch(group * longest);
+      std::vector<float> scratch(std::min<int64_t>(group, 4) * longest);
       for (int64_t task = next(); task >= 0; task = next()) {
         const int64_t row = task / kv_heads, kv_head = task % kv_heads;
         const int64_t cached = (slots[row] * kv_heads + kv_head) * capacity * size;

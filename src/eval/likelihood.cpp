@@ -13,29 +13,14 @@ namespace rqat::eval {
 
 namespace {
 
-/// Several examples end to end, the positions whose next token counts, and those tokens.
-struct ScoredBatch {
-  nn::TokenBatch tokens;
-  at::Tensor rows, targets;
-};
-
-ScoredBatch make_batch(const std::vector<data::Example>& examples, const std::vector<int64_t>& members,
-                       at::Device device) {
-  std::vector<std::vector<int64_t>> documents;
-  std::vector<int64_t> rows, targets;
-  int64_t offset = 0;
+nn::TargetBatch make_batch(const std::vector<data::Example>& examples, const std::vector<int64_t>& members,
+                           at::Device device) {
+  std::vector<nn::MaskedDocument> documents;
   for (const int64_t member : members) {
     const data::Example& example = examples[static_cast<size_t>(member)];
-    for (size_t i = 1; i < example.ids.size(); ++i) {
-      if (example.loss_mask[i] == 0) continue;
-      rows.push_back(offset + static_cast<int64_t>(i) - 1);
-      targets.push_back(example.ids[i]);
-    }
-    offset += static_cast<int64_t>(example.ids.size());
-    documents.push_back(example.ids);
+    documents.push_back({&example.ids, &example.loss_mask});
   }
-  return {nn::make_token_batch(documents).to(device), at::tensor(rows, at::kLong).to(device),
-          at::tensor(targets, at::kLong).to(device)};
+  return nn::make_target_batch(documents).to(device);
 }
 
 objective::DistillationScores summed(dist::Communicator& world, const objective::DistillationScores& own) {
@@ -58,7 +43,7 @@ LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* te
   const auto [begin, end] = world.share(static_cast<int64_t>(all.size()));
   for (int64_t index = begin; index < end; ++index) {
     const std::vector<int64_t>& members = all[static_cast<size_t>(index)];
-    const ScoredBatch batch = make_batch(examples, members, model.device());
+    const nn::TargetBatch batch = make_batch(examples, members, model.device());
     if (batch.rows.numel() == 0) continue;
     const at::Tensor hidden = model.hidden(batch.tokens).index_select(0, batch.rows);
     objective::TeacherTargets targets;

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -13,6 +15,17 @@ namespace {
 
 constexpr int64_t kPrefillTokens = 2048;            // of all prompts of one forward, unless a single one is longer
 constexpr int64_t kLogitBytes = int64_t{32} << 20;  // of the fp32 logits held at once
+
+/// Each prompt keeps its last token, whose row predicts the answer's first.
+int64_t shared_by_all(const std::vector<Request>& requests) {
+  std::vector<const std::vector<int64_t>*> prompts;
+  size_t shortest = std::numeric_limits<int64_t>::max();
+  for (const Request& request : requests) {
+    prompts.push_back(&request.prompt);
+    shortest = std::min(shortest, request.prompt.size());
+  }
+  return nn::shared_prefix(prompts, static_cast<int64_t>(shortest) - 1);
+}
 
 }  // namespace
 
@@ -25,10 +38,11 @@ DecodeRun::DecodeRun(model::CausalLM& model, const std::vector<int64_t>& stop_id
       sampling_(sampling),
       seed_(seed),
       progress_(progress),
-      cache_(model.make_cache(slots, capacity)),
       slots_(static_cast<size_t>(slots)),
       started_(requests.size(), 0),
-      prompt_hidden_(requests.size()) {
+      prompt_hidden_(requests.size()),
+      shared_(shared_by_all(requests)) {
+  cache_ = model.make_cache(slots + (shared_ > 0 ? 1 : 0), capacity);
   for (const Request& request : requests) {
     completions_.emplace_back(static_cast<size_t>(request.num_samples));
     total_ += request.num_samples;
@@ -36,17 +50,40 @@ DecodeRun::DecodeRun(model::CausalLM& model, const std::vector<int64_t>& stop_id
 }
 
 std::vector<std::vector<Completion>> DecodeRun::run() {
-  while (done_ < total_) {
-    while (admit()) {
-    }
-    decode();
-  }
+  if (shared_ > 0) prefill_shared();
+  while (done_ < total_) step();
   return std::move(completions_);
 }
 
-bool DecodeRun::admit() {
-  std::vector<int64_t> starts, prefills;
-  std::vector<Copy> copies;
+void DecodeRun::step() {
+  std::vector<int64_t> running;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].running) running.push_back(static_cast<int64_t>(i));
+  }
+  const Admission admitted = admit();
+  std::vector<at::Tensor> hidden;  // rows to draw from
+  if (!running.empty() || !admitted.prefills.empty()) hidden.push_back(forward(running, admitted.prefills));
+  for (const Copy& copy : admitted.copies) copy_prompt(copy);
+
+  std::vector<int64_t> slots = running, rows(running.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  auto row = static_cast<int64_t>(running.size()) - 1;
+  for (size_t i = 0; i < admitted.starts.size(); ++i) {
+    const int64_t slot = admitted.starts[i], request = slots_[static_cast<size_t>(slot)].request;
+    cache_->set_length(slot, static_cast<int64_t>(requests_[static_cast<size_t>(request)].prompt.size()));
+    if (i == 0 || slots_[static_cast<size_t>(admitted.starts[i - 1])].request != request) {
+      hidden.push_back(prompt_hidden_[static_cast<size_t>(request)].unsqueeze(0));
+      ++row;
+    }
+    slots.push_back(slot);
+    rows.push_back(row);
+  }
+  for (size_t request = 0; request < open_; ++request) prompt_hidden_[request].reset();
+  draw(at::cat(hidden), slots, rows);
+}
+
+DecodeRun::Admission DecodeRun::admit() {
+  Admission admitted;
   int64_t tokens = 0;
   while (open_ < requests_.size()) {
     const auto request = static_cast<int64_t>(open_);
@@ -56,33 +93,18 @@ bool DecodeRun::admit() {
       slot = any_free_slot();
       if (slot < 0) break;
       const int64_t source = running_slot_with_prompt(request);
-      if (source < 0 && !prefills.empty() && tokens + prompt_size > kPrefillTokens) break;
+      if (source < 0 && !admitted.prefills.empty() && tokens + prompt_size > kPrefillTokens) break;
       if (source < 0) {
-        prefills.push_back(slot);
+        admitted.prefills.push_back(slot);
         tokens += prompt_size;
       } else {
-        copies.push_back({source, slot});
+        admitted.copies.push_back({source, slot});
       }
     }
     start(slot, request);
-    starts.push_back(slot);
+    admitted.starts.push_back(slot);
   }
-  if (starts.empty()) return false;
-
-  if (!prefills.empty()) prefill(prefills);
-  for (const Copy& copy : copies) copy_prompt(copy);
-  std::vector<at::Tensor> hidden;
-  std::vector<int64_t> rows;
-  for (size_t i = 0; i < starts.size(); ++i) {
-    const int64_t request = slots_[static_cast<size_t>(starts[i])].request;
-    cache_->set_length(starts[i], static_cast<int64_t>(requests_[static_cast<size_t>(request)].prompt.size()));
-    const bool same_group = i > 0 && slots_[static_cast<size_t>(starts[i - 1])].request == request;
-    if (!same_group) hidden.push_back(prompt_hidden_[static_cast<size_t>(request)]);
-    rows.push_back(static_cast<int64_t>(hidden.size()) - 1);
-  }
-  for (size_t request = 0; request < open_; ++request) prompt_hidden_[request].reset();
-  draw(at::stack(hidden), starts, rows);
-  return true;
+  return admitted;
 }
 
 void DecodeRun::start(int64_t slot, int64_t request) {
@@ -123,21 +145,43 @@ int64_t DecodeRun::any_free_slot() const {
   return -1;
 }
 
-void DecodeRun::prefill(const std::vector<int64_t>& slots) {
-  std::vector<std::vector<int64_t>> prompts;
-  std::vector<int64_t> last;
-  for (const int64_t slot : slots) {
-    prompts.push_back(requests_[static_cast<size_t>(slots_[static_cast<size_t>(slot)].request)].prompt);
-    last.push_back((last.empty() ? -1 : last.back()) + static_cast<int64_t>(prompts.back().size()));
+void DecodeRun::prefill_shared() {
+  const auto begin = requests_.front().prompt.begin();
+  model_.hidden(nn::make_token_batch({{begin, begin + shared_}}).to(model_.device()), *cache_, {cache_->slots() - 1});
+  stats_.prompt_tokens += shared_;
+}
+
+at::Tensor DecodeRun::forward(const std::vector<int64_t>& running, const std::vector<int64_t>& prefills) {
+  std::vector<int64_t> slots = running, ids, positions;
+  nn::TokenBatch batch;
+  const auto add = [&](const int64_t* begin, const int64_t* end, int64_t position) {
+    const auto first = static_cast<int64_t>(ids.size());
+    ids.insert(ids.end(), begin, end);
+    for (; begin != end; ++begin) positions.push_back(position++);
+    batch.segments.push_back({first, static_cast<int64_t>(ids.size()), -1});
+  };
+  for (const int64_t slot : running) {
+    const int64_t* token = &slots_[static_cast<size_t>(slot)].token;
+    add(token, token + 1, cache_->length(slot));
+  }
+  for (const int64_t slot : prefills) {
+    const auto& prompt = requests_[static_cast<size_t>(slots_[static_cast<size_t>(slot)].request)].prompt;
     cache_->set_length(slot, 0);
+    if (shared_ > 0) cache_->copy_slot(cache_->slots() - 1, slot);
+    add(prompt.data() + shared_, prompt.data() + prompt.size(), shared_);
+    slots.push_back(slot);
   }
-  const at::Tensor hidden = model_.hidden(nn::make_token_batch(prompts).to(model_.device()), *cache_, slots);
-  const at::Tensor last_hidden = hidden.index_select(0, at::tensor(last, at::kLong).to(hidden.device()));
-  for (size_t i = 0; i < slots.size(); ++i) {
-    prompt_hidden_[static_cast<size_t>(slots_[static_cast<size_t>(slots[i])].request)] =
-        last_hidden[static_cast<int64_t>(i)];
+  batch.ids = at::tensor(ids, at::kLong);
+  batch.positions = at::tensor(positions, at::kLong);
+  const at::Tensor hidden = model_.hidden(batch.to(model_.device()), *cache_, slots);
+  const auto decoded = static_cast<int64_t>(running.size());
+  for (size_t i = 0; i < prefills.size(); ++i) {
+    const int64_t last = batch.segments[running.size() + i].end - 1;
+    prompt_hidden_[static_cast<size_t>(slots_[static_cast<size_t>(prefills[i])].request)] = hidden[last].clone();
   }
-  stats_.prompt_tokens += last.back() + 1;
+  stats_.prompt_tokens += hidden.size(0) - decoded;
+  stats_.steps += decoded > 0 ? 1 : 0;
+  return hidden.slice(0, 0, decoded);
 }
 
 void DecodeRun::copy_prompt(const Copy& copy) {
@@ -146,25 +190,6 @@ void DecodeRun::copy_prompt(const Copy& copy) {
   cache_->set_length(copy.from, static_cast<int64_t>(requests_[static_cast<size_t>(request)].prompt.size()));
   cache_->copy_slot(copy.from, copy.to);
   cache_->set_length(copy.from, length);
-}
-
-void DecodeRun::decode() {
-  std::vector<int64_t> slots, ids, positions, rows;
-  nn::TokenBatch batch;
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].running) continue;
-    const auto row = static_cast<int64_t>(slots.size());
-    slots.push_back(static_cast<int64_t>(i));
-    ids.push_back(slots_[i].token);
-    positions.push_back(cache_->length(slots.back()));
-    rows.push_back(row);
-    batch.segments.push_back({row, row + 1, -1});
-  }
-  if (slots.empty()) return;
-  batch.ids = at::tensor(ids, at::kLong);
-  batch.positions = at::tensor(positions, at::kLong);
-  draw(model_.hidden(batch.to(model_.device()), *cache_, slots), slots, rows);
-  ++stats_.steps;
 }
 
 void DecodeRun::draw(const at::Tensor& hidden, const std::vector<int64_t>& slots, const std::vector<int64_t>& rows) {

@@ -32,16 +32,28 @@ class DecodeRun {
     int64_t from, to;
   };
 
-  /// Starts samples in free slots, requests in order. False when there is no free slot or nothing left to start.
-  bool admit();
+  /// What one step starts.
+  struct Admission {
+    std::vector<int64_t> starts;    ///< slots whose sample begins, those of one request after each other
+    std::vector<int64_t> prefills;  ///< those of them whose prompt has to be computed
+    std::vector<Copy> copies;       ///< prompts held by another slot
+  };
+
+  /// One token for every running sequence, and the first one for those that start: one forward of the model.
+  void step();
+  /// Starts samples in free slots, requests in order.
+  Admission admit();
   void start(int64_t slot, int64_t request);
   int64_t stream_of(int64_t request) const;
   int64_t free_slot_with_prompt(int64_t request) const;
   int64_t running_slot_with_prompt(int64_t request) const;
   int64_t any_free_slot() const;
-  void prefill(const std::vector<int64_t>& slots);
+  /// Computes what all prompts begin with, once for the whole run.
+  void prefill_shared();
+  /// The last tokens of the running slots and the prompts of the prefilled ones. Returns the rows of the former; the
+  /// latter's go to prompt_hidden_.
+  at::Tensor forward(const std::vector<int64_t>& running, const std::vector<int64_t>& prefills);
   void copy_prompt(const Copy& copy);
-  void decode();
   /// Draws the next token of each of `slots`, from row rows[i] of hidden [R, D].
   void draw(const at::Tensor& hidden, const std::vector<int64_t>& slots, const std::vector<int64_t>& rows);
   void accept(Slot& slot, const Draw& draw);
@@ -57,7 +69,8 @@ class DecodeRun {
   std::vector<std::vector<Completion>> completions_;
   std::vector<int64_t> started_;           ///< samples per request
   std::vector<at::Tensor> prompt_hidden_;  ///< [D] after the prompt's last token, until the whole group has started
-  size_t open_ = 0;                        ///< first request with samples to start
+  int64_t shared_ = 0;  ///< tokens all prompts begin with that are held in the cache's last slot; 0 = none
+  size_t open_ = 0;     ///< first request with samples to start
   int64_t done_ = 0, total_ = 0;
   EngineStats stats_;
 };

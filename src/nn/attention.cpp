@@ -11,7 +11,8 @@
 namespace rqat::nn {
 namespace {
 
-constexpr int64_t kQueryRows = 256;  // bounds the scores [H, rows, L] of a long segment
+constexpr int64_t kQueryRows = 256;     // bounds the scores [H, rows, L] of a long segment
+constexpr int64_t kShortContext = 512;  // up to here tokens behind a cached prefix are taken one by one, like new ones
 
 /// q [n, H, E] against the first `past` + n positions of keys, values [J, capacity, E]; query i sees past + i + 1 of
 /// them.
@@ -38,6 +39,34 @@ at::Tensor append_attention(const at::Tensor& q, const at::Tensor& keys, const a
   return out;
 }
 
+/// Segments by the way they are computed.
+struct Kinds {
+  std::vector<Segment> fresh;           ///< nothing cached before them
+  std::vector<int64_t> long_ones;       ///< indices of segments that follow a long past
+  std::vector<int64_t> rows;            ///< every other token: one row each,
+  std::vector<int64_t> slots, lengths;  ///< with the slot it reads and how much of it
+};
+
+Kinds kinds_of(const std::vector<Segment>& segments, const KvCache& cache, const std::vector<int64_t>& slots) {
+  Kinds kinds;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    const int64_t tokens = segment.end - segment.begin, past = cache.length(slots[i]);
+    if (tokens > 1 && past == 0) {
+      kinds.fresh.push_back(segment);
+    } else if (tokens > 1 && past + tokens > kShortContext) {
+      kinds.long_ones.push_back(static_cast<int64_t>(i));
+    } else {
+      for (int64_t t = 0; t < tokens; ++t) {
+        kinds.rows.push_back(segment.begin + t);
+        kinds.slots.push_back(slots[i]);
+        kinds.lengths.push_back(past + t + 1);
+      }
+    }
+  }
+  return kinds;
+}
+
 }  // namespace
 
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -45,22 +74,23 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             const std::vector<int64_t>& slots) {
   const at::NoGradGuard no_grad;
   cache.write(layer, slots, segments, k, v);
-  const bool decoding =
-      std::all_of(segments.begin(), segments.end(), [](const Segment& s) { return s.end - s.begin == 1; });
-  if (decoding) {
-    std::vector<int64_t> lengths;
-    for (const int64_t slot : slots) lengths.push_back(cache.length(slot) + 1);
-    return ops::decode_attention(q, cache.keys(layer), cache.values(layer), slots, lengths);
-  }
-  const bool all_empty = std::all_of(slots.begin(), slots.end(), [&](int64_t slot) { return cache.length(slot) == 0; });
-  if (all_empty) return ops::segment_attention(q, k, v, segments).first;
+  const Kinds kinds = kinds_of(segments, cache, slots);
+  const auto by_rows = [&](const at::Tensor& rows_q) {
+    return ops::decode_attention(rows_q, cache.keys(layer), cache.values(layer), kinds.slots, kinds.lengths);
+  };
+  if (static_cast<int64_t>(kinds.rows.size()) == q.size(0)) return by_rows(q);
 
-  at::Tensor out = at::empty_like(q);
-  for (size_t i = 0; i < segments.size(); ++i) {
-    const auto [begin, end, parent] = segments[i];
+  at::Tensor out = kinds.fresh.empty() ? at::empty_like(q) : ops::segment_attention(q, k, v, kinds.fresh).first;
+  if (!kinds.rows.empty()) {
+    const at::Tensor rows = at::tensor(kinds.rows, at::kLong).to(q.device());
+    out.index_copy_(0, rows, by_rows(q.index_select(0, rows)));
+  }
+  for (const int64_t i : kinds.long_ones) {
+    const auto [begin, end, parent] = segments[static_cast<size_t>(i)];
+    const int64_t slot = slots[static_cast<size_t>(i)];
     out.slice(0, begin, end)
-        .copy_(append_attention(q.slice(0, begin, end), cache.keys(layer).select(0, slots[i]),
-                                cache.values(layer).select(0, slots[i]), cache.length(slots[i])));
+        .copy_(append_attention(q.slice(0, begin, end), cache.keys(layer).select(0, slot),
+                                cache.values(layer).select(0, slot), cache.length(slot)));
   }
   return out;
 }

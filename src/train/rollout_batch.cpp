@@ -1,6 +1,7 @@
 #include "rollout_batch.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace rqat::train {
 
@@ -12,20 +13,35 @@ int64_t tokens_of(const RolloutGroup& group) {
   return tokens;
 }
 
+/// How many tokens all prompts begin with; the last of a prompt is never among them (see Builder::add).
+int64_t shared_by_prompts(const std::vector<RolloutGroup>& groups) {
+  std::vector<const std::vector<int64_t>*> prompts;
+  size_t shortest = std::numeric_limits<int64_t>::max();
+  for (const RolloutGroup& group : groups) {
+    prompts.push_back(&group.rollouts.front()->prompt);
+    shortest = std::min(shortest, prompts.back()->size());
+  }
+  return nn::shared_prefix(prompts, static_cast<int64_t>(shortest) - 1);
+}
+
 /// Collects the flat arrays of a micro-batch.
 class Builder {
  public:
+  /// All prompts of the micro-batch begin with the same `shared` tokens; these are laid out once.
+  explicit Builder(int64_t shared) : shared_(shared) {}
+
   /// Prompt without its last token, which starts each answer: its row predicts the answer's first token, and rows of
   /// one answer then follow each other.
   void add(const RolloutGroup& group) {
     const std::vector<int64_t>& prompt = group.rollouts.front()->prompt;
-    const int64_t shared = static_cast<int64_t>(prompt.size()) - 1;
-    int64_t parent = -1;
-    if (shared > 0) {
-      parent = static_cast<int64_t>(segments_.size());
-      add_tokens(prompt.begin(), prompt.end() - 1, 0, -1);
+    if (shared_ > 0 && segments_.empty()) add_tokens(prompt.begin(), prompt.begin() + shared_, 0, -1);
+    int64_t parent = shared_ > 0 ? 0 : -1;
+    const int64_t before_answers = static_cast<int64_t>(prompt.size()) - 1;
+    if (before_answers > shared_) {
+      add_tokens(prompt.begin() + shared_, prompt.end() - 1, shared_, parent);
+      parent = static_cast<int64_t>(segments_.size()) - 1;
     }
-    for (const rl::Rollout* rollout : group.rollouts) add_answer(*rollout, prompt.back(), shared, parent);
+    for (const rl::Rollout* rollout : group.rollouts) add_answer(*rollout, prompt.back(), before_answers, parent);
   }
 
   PolicyMicroBatch finish() const {
@@ -75,6 +91,7 @@ class Builder {
     ++num_sequences_;
   }
 
+  int64_t shared_;
   std::vector<int64_t> ids_, positions_, rows_, targets_, sequence_;
   std::vector<double> advantage_, rollout_log_prob_;
   std::vector<nn::Segment> segments_;
@@ -82,9 +99,7 @@ class Builder {
 };
 
 void close(Builder& builder, PolicyBatch& batch) {
-  if (builder.num_rows() == 0) return;
-  batch.micro_batches.push_back(builder.finish());
-  builder = Builder();
+  if (builder.num_rows() > 0) batch.micro_batches.push_back(builder.finish());
 }
 
 PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& groups, int64_t max_tokens,
@@ -99,11 +114,13 @@ PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& groups, int64_t m
     }
   }
   const auto [begin, end] = world.share_by_weight(sizes);
-  Builder builder;
+  const int64_t shared = shared_by_prompts(groups);
+  Builder builder(shared);
   int64_t tokens = 0;
   for (auto index = static_cast<size_t>(begin); index < static_cast<size_t>(end); ++index) {
     if (tokens > 0 && tokens + sizes[index] > max_tokens) {
       close(builder, batch);
+      builder = Builder(shared);
       tokens = 0;
     }
     builder.add(groups[index]);

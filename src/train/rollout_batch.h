@@ -1,4 +1,5 @@
-// Rollouts as training batches: each group's prompt is laid out once, its answers attend to it (ops::Segment::parent).
+// Rollouts as training batches: each group's prompt is laid out once, its answers attend to it, and
+// what all prompts begin with is laid out once for them (ops::Segment::parent).
 #pragma once
 
 #include <ATen/ATen.h>

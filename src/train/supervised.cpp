@@ -92,7 +92,7 @@ class SupervisedLoop {
 
   objective::ObjectiveOutput micro_batch(const std::vector<const data::Example*>& batch, double normalizer,
                                          bool want_gradient = true) {
-    const Collated collated = collate(batch, model_.device());
+    const nn::TargetBatch collated = collate(batch, model_.device());
     objective::ObjectiveInput input;
     input.targets = collated.targets;
     input.head = runner_.head();

@@ -140,6 +140,24 @@ TEST_F(EngineTest, PromptIsPrefilledOnceForItsGroup) {
   }
 }
 
+TEST_F(EngineTest, WhatAllPromptsBeginWithIsPrefilledOnce) {
+  const std::vector<int64_t> system(20, 9);
+  std::vector<Request> requests;
+  std::vector<std::vector<Completion>> expected;
+  Engine engine(*model_, {0, 1, 2}, 3, 64);
+  for (const auto& prompt : prompts_) {
+    Request request{system, 2, static_cast<int64_t>(requests.size())};
+    request.prompt.insert(request.prompt.end(), prompt.begin(), prompt.end());
+    expected.push_back(engine.generate({request}, sampling(1, 15), 3).front());
+    requests.push_back(request);
+  }
+  const auto together = engine.generate(requests, sampling(1, 15), 3);
+  expect_same(together, expected);
+  int64_t own = 0;
+  for (const auto& prompt : prompts_) own += static_cast<int64_t>(prompt.size());
+  EXPECT_EQ(engine.stats().prompt_tokens, 20 + own);
+}
+
 TEST_F(EngineTest, LongPromptsArePrefilledInParts) {
   std::vector<Request> requests;
   for (int64_t r = 0; r < 4; ++r) {
@@ -154,7 +172,7 @@ TEST_F(EngineTest, LongPromptsArePrefilledInParts) {
     EXPECT_EQ(completions[r][0].ids, wanted);
     EXPECT_EQ(completions[r][1].ids, wanted);
   }
-  EXPECT_EQ(engine.stats().steps, 3);
+  EXPECT_EQ(engine.stats().steps, 4);  // the first two requests take a step while the others are prefilled
 }
 
 TEST_F(EngineTest, SeedsReproduceAndDiffer) {

@@ -108,6 +108,42 @@ TEST(CausalLM, AppendingToACacheEqualsFullForward) {
   }
 }
 
+TEST(CausalLM, AppendingToALongCacheEqualsFullForward) {
+  const auto model = tiny_model(tiny_config(), random_weights(tiny_config()));
+  const at::NoGradGuard no_grad;
+  const std::vector<int64_t> ids = random_ids(560);
+  const at::Tensor full = model->hidden(nn::make_token_batch({ids}));
+  const auto cache = model->make_cache(1, 560);
+  for (const auto& [from, to] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 500}, {500, 512}, {512, 515}, {515, 560}}) {
+    EXPECT_LT(max_difference(model->hidden(piece(ids, from, to), *cache, {0}), full.slice(0, from, to)), 1e-5) << from;
+  }
+}
+
+TEST(CausalLM, NewPromptsAndRunningSequencesMayBeMixed) {
+  const auto model = tiny_model(tiny_config(), random_weights(tiny_config()));
+  const at::NoGradGuard no_grad;
+  const std::vector<std::vector<int64_t>> sequences{random_ids(10), random_ids(540), random_ids(7), random_ids(9)};
+  const std::vector<int64_t> held{9, 530, 0, 4}, slots{2, 0, 3, 1};  // a new token, a long run, a prompt, a short run
+  const auto cache = model->make_cache(4, 560);
+  nn::TokenBatch mixed;
+  std::vector<at::Tensor> ids, positions, expected;
+  int64_t begin = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto size = static_cast<int64_t>(sequences[i].size());
+    if (held[i] > 0) model->hidden(piece(sequences[i], 0, held[i]), *cache, {slots[i]});
+    const nn::TokenBatch rest = piece(sequences[i], held[i], size);
+    ids.push_back(rest.ids);
+    positions.push_back(rest.positions);
+    mixed.segments.push_back({begin, begin + size - held[i], -1});
+    begin += size - held[i];
+    expected.push_back(model->hidden(nn::make_token_batch({sequences[i]})).slice(0, held[i]));
+  }
+  mixed.ids = at::cat(ids);
+  mixed.positions = at::cat(positions);
+  EXPECT_LT(max_difference(model->hidden(mixed, *cache, slots), at::cat(expected)), 1e-5);
+}
+
 TEST(CausalLM, CopiedSlotContinuesLikeItsOrigin) {
   const auto model = tiny_model(tiny_config(), random_weights(tiny_config()));
   const std::vector<int64_t> ids = random_ids(6);

@@ -105,8 +105,10 @@ struct AttentionOracle {
     for (const Segment& segment : segments) {
       for (int64_t t = segment.begin; t < segment.end; ++t) {
         std::vector<int64_t> seen;
-        if (segment.parent >= 0)
-          for (int64_t i = segments[segment.parent].begin; i < segments[segment.parent].end; ++i) seen.push_back(i);
+        std::vector<int64_t> path;
+        for (int64_t i = segment.parent; i >= 0; i = segments[i].parent) path.insert(path.begin(), i);
+        for (const int64_t above : path)
+          for (int64_t i = segments[above].begin; i < segments[above].end; ++i) seen.push_back(i);
         for (int64_t i = segment.begin; i <= t; ++i) seen.push_back(i);
         const at::Tensor index = at::tensor(seen);
         const at::Tensor keys = k.index_select(0, index).repeat_interleave(group, 1);
@@ -132,19 +134,25 @@ INSTANTIATE_TEST_SUITE_P(
     Cases, Attention,
     testing::Combine(
         testing::Values(at::kBFloat16, at::kFloat),
-        testing::Values(AttentionCase{"one token", 9, 3, 64, 1, {{0, 1, -1}}},
-                        AttentionCase{"two segments", 9, 3, 64, 150, {{0, 63, -1}, {63, 150, -1}}},
-                        AttentionCase{"whole blocks", 4, 4, 32, 192, {{0, 64, -1}, {64, 192, -1}}},
-                        AttentionCase{"long", 2, 1, 128, 270, {{0, 270, -1}}},
-                        AttentionCase{"prompt with responses",
-                                      6,
-                                      2,
-                                      64,
-                                      160,
-                                      {{0, 70, -1}, {70, 90, 0}, {90, 91, 0}, {91, 120, -1}, {120, 155, 3}}},
-                        AttentionCase{
-                            "gaps and an empty segment", 2, 2, 64, 60, {{5, 20, -1}, {20, 20, 0}, {25, 50, 0}}},
-                        AttentionCase{"odd head", 2, 1, 24, 40, {{0, 40, -1}}})));
+        testing::Values(
+            AttentionCase{"one token", 9, 3, 64, 1, {{0, 1, -1}}},
+            AttentionCase{"two segments", 9, 3, 64, 150, {{0, 63, -1}, {63, 150, -1}}},
+            AttentionCase{"whole blocks", 4, 4, 32, 192, {{0, 64, -1}, {64, 192, -1}}},
+            AttentionCase{"long", 2, 1, 128, 270, {{0, 270, -1}}},
+            AttentionCase{"prompt with responses",
+                          6,
+                          2,
+                          64,
+                          160,
+                          {{0, 70, -1}, {70, 90, 0}, {90, 91, 0}, {91, 120, -1}, {120, 155, 3}}},
+            AttentionCase{"system prompt, prompts, responses",
+                          6,
+                          2,
+                          64,
+                          160,
+                          {{0, 40, -1}, {40, 75, 0}, {75, 90, 1}, {90, 95, 1}, {95, 125, 0}, {125, 160, 4}}},
+            AttentionCase{"gaps and an empty segment", 2, 2, 64, 60, {{5, 20, -1}, {20, 20, 0}, {25, 50, 0}}},
+            AttentionCase{"odd head", 2, 1, 24, 40, {{0, 40, -1}}})));
 
 TEST_P(Attention, EqualsTheDefinitionAndItsDerivative) {
   at::manual_seed(2);
@@ -272,8 +280,8 @@ TEST(Transformer, WrongSegmentsAreNamed) {
   EXPECT_EQ(run({{0, 11, -1}}), "[segment_attention] expected segment 0 within 0..10, got 0..11");
   EXPECT_EQ(run({{0, 5, -1}, {4, 6, -1}}),
             "[segment_attention] expected segment 1 to begin after segment 0 ends, got 4 before 5");
-  EXPECT_EQ(run({{0, 3, -1}, {3, 5, 0}, {5, 6, 1}}),
-            "[segment_attention] expected the parent of segment 2 to be an earlier segment without a parent, got 1");
+  EXPECT_EQ(run({{0, 3, -1}, {3, 5, 0}, {5, 6, 2}}),
+            "[segment_attention] expected the parent of segment 2 to be an earlier segment, got 2");
   EXPECT_EQ(test::value_error([&] {
               segment_attention(q, at::zeros({10, 3, 8}), k, {});
             }),

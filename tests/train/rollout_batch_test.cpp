@@ -134,7 +134,7 @@ Gradients separately(const rl::RolloutBatch& batch, const objective::Objective& 
     example.loss_mask.assign(each.prompt.size(), 0);
     example.ids.insert(example.ids.end(), each.completion.ids.begin(), each.completion.ids.end());
     example.loss_mask.resize(example.ids.size(), 1);
-    const Collated collated = collate({&example}, at::kCPU);
+    const nn::TargetBatch collated = collate({&example}, at::kCPU);
     log_probs.push_back(
         objective::log_probs(hidden_rows(*model, collated.tokens, collated.rows), runner.head(), collated.targets)
             .log_prob);
@@ -182,8 +182,17 @@ Gradients together(const rl::RolloutBatch& batch, const objective::Objective& ob
   return result;
 }
 
-TEST(RolloutBatch, SharedPromptsGiveTheGradientsOfWholeSequences) {
-  const rl::RolloutBatch batch = random_rollouts({6, 1, 2, 9}, 3);
+class SharedPrompts : public testing::TestWithParam<int64_t> {};
+INSTANTIATE_TEST_SUITE_P(SystemPrompt, SharedPrompts, testing::Values(0, 18));  // tokens all prompts begin with
+
+TEST_P(SharedPrompts, GiveTheGradientsOfWholeSequences) {
+  rl::RolloutBatch batch = random_rollouts({6, 1, 2, 9}, 3);
+  for (rl::Rollout& each : batch.rollouts) each.prompt.insert(each.prompt.begin(), static_cast<size_t>(GetParam()), 5);
+  if (GetParam() > 0) {
+    const std::vector<PolicyBatch> made = make_policy_batches(informative_groups(batch), 1, 1000);
+    EXPECT_EQ(made[0].micro_batches[0].tokens.segments[0].end, 18);
+    EXPECT_NO_THROW(nn::check_token_batch(made[0].micro_batches[0].tokens));
+  }
   const auto config = read<LoopConfig>("{freeze: []}");
   auto by_sequence = objective::objectives().find_info("grpo")->make_config();
   base::Faults faults;

@@ -35,7 +35,8 @@ struct Completion {
 };
 
 struct EngineStats {
-  int64_t prompt_tokens = 0;  ///< prefilled: each prompt counts once, however many samples it has
+  int64_t prompt_tokens = 0;  ///< prefilled: each prompt counts once, however many samples it has, and
+                              ///< what all prompts begin with counts once (from 16 tokens on)
   int64_t new_tokens = 0, steps = 0, peak_slots = 0;
   double seconds = 0;
 };

@@ -13,8 +13,8 @@ namespace rqat::nn {
 
 /// Writes k, v [T, J, E] of the segments behind their slots' present lengths and lets q [T, H, E] attend: token t of
 /// segment i sees all of slots[i] before it and its own segment up to itself -> [T, H, E]. Slot lengths stay as they
-/// are (they are advanced once per forward, not once per layer). Fast when every segment has one token (decoding), and
-/// when every slot is empty (prefill); any mixture is correct, one segment at a time.
+/// are (they are advanced once per forward, not once per layer). New prompts and new tokens of running
+/// sequences may be mixed; only long runs of tokens behind a long past are computed one segment at a time.
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<Segment>& segments, KvCache& cache, int64_t layer,
                             const std::vector<int64_t>& slots);

@@ -27,12 +27,15 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 /// (dgate, dup).
 std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up);
 
-/// A run of tokens that attends to itself (causally) and, when parent >= 0, to the whole segment `parent` before it:
-/// a prompt shared by several responses is computed once.
+/// A run of tokens that attends to itself (causally) and, when parent >= 0, to the whole segment `parent` and whatever
+/// that one sees: a prompt shared by several responses, or a system prompt shared by several prompts, is computed once.
 struct Segment {
   int64_t begin = 0, end = 0;
-  int64_t parent = -1;  ///< index of an earlier segment without a parent of its own
+  int64_t parent = -1;  ///< index of an earlier segment
 };
+
+/// The segments that `segment` sees whole, the outermost first.
+std::vector<Segment> ancestors(const std::vector<Segment>& segments, const Segment& segment);
 
 /// Causal attention within segments. q [T, H, E], k, v [T, J, E] -> out [T, H, E] and logsumexp fp32 [T, H].
 /// Softmax scale 1/sqrt(E) unless given (> 0).

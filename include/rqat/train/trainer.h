@@ -147,12 +147,7 @@ void train_reinforce(model::CausalLM& model, model::CausalLM* reference, const t
                      const std::vector<data::Record>& records, const data::DataConfig& data,
                      const ReinforceConfig& config, uint64_t seed, const Callbacks& callbacks);
 
-/// Examples laid end to end: tokens, the rows that predict counted tokens, and those tokens.
-struct Collated {
-  nn::TokenBatch tokens;
-  at::Tensor rows;     ///< int64 [R]: positions whose next token is counted
-  at::Tensor targets;  ///< int64 [R]
-};
-Collated collate(const std::vector<const data::Example*>& examples, at::Device device);
+/// Examples laid end to end, filled up to a multiple of 64 tokens.
+nn::TargetBatch collate(const std::vector<const data::Example*>& examples, at::Device device);
 
 }  // namespace rqat::train

@@ -114,27 +114,77 @@ double sum_of_squares(const T* x, int64_t count) {
   return total;
 }
 
-// Head sizes are walked in pieces of 64 and then of 16 elements, so that a piece's accumulators stay in registers.
-template <int kVectors, class T>
-RQAT_INLINE void add_scores(const float* q, const T* k, int64_t length, int64_t size, float* scores) {
-  F query[kVectors];
-  for (int e = 0; e < kVectors; ++e) query[e] = load(q + e * kLanes);
-  for (int64_t t = 0; t < length; ++t) {
-    const T* row = k + t * size;
-    F products{};
-    for (int e = 0; e < kVectors; ++e) products = fma(query[e], load(row + e * kLanes), products);
-    scores[t] += sum(products);
+// Lane sums of 16 vectors, in order, by halving: each fold leaves the partial sums of both its vectors in one.
+#define RQAT_FOLD(name, low, high) \
+  RQAT_INLINE F name(F a, F b) { return __builtin_shufflevector(a, b, low) + __builtin_shufflevector(a, b, high); }
+#define RQAT_LIST(...) __VA_ARGS__
+RQAT_FOLD(fold8, RQAT_LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+          RQAT_LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+RQAT_FOLD(fold4, RQAT_LIST(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
+          RQAT_LIST(4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31))
+RQAT_FOLD(fold2, RQAT_LIST(0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29),
+          RQAT_LIST(2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31))
+RQAT_FOLD(fold1, RQAT_LIST(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+          RQAT_LIST(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
+#undef RQAT_LIST
+#undef RQAT_FOLD
+
+RQAT_INLINE F sums_of_16(const F* x) {
+  F eight[8], four[4];
+  for (int i = 0; i < 8; ++i) eight[i] = fold8(x[2 * i], x[2 * i + 1]);
+  for (int i = 0; i < 4; ++i) four[i] = fold4(eight[2 * i], eight[2 * i + 1]);
+  return fold1(fold2(four[0], four[1]), fold2(four[2], four[3]));
+}
+
+// Several heads share each cached row they read. Head sizes are walked in pieces of 64 and then of 16 elements, so that
+// a piece's accumulators stay in registers.
+
+// products[h * 16 + t] = lanes of q_h . k_t for kKeys cached rows.
+template <int kHeads, int kKeys, int kVectors, class T>
+RQAT_INLINE void key_products(const float* q, const T* k, int64_t size, F* products) {
+  F lanes[kHeads][kKeys] = {};
+  for (int e = 0; e < kVectors; ++e) {
+    F key[kKeys];
+    for (int t = 0; t < kKeys; ++t) key[t] = load(k + t * size + e * kLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      const F query = load(q + h * size + e * kLanes);
+      for (int t = 0; t < kKeys; ++t) lanes[h][t] = fma(query, key[t], lanes[h][t]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int t = 0; t < kKeys; ++t) products[h * kLanes + t] = lanes[h][t];
   }
 }
-template <int kVectors, class T>
-RQAT_INLINE void mix_values(const float* p, const T* v, int64_t length, int64_t size, float* out) {
-  F mixed[kVectors];
-  for (int e = 0; e < kVectors; ++e) mixed[e] = load(out + e * kLanes);
-  for (int64_t t = 0; t < length; ++t) {
-    const T* row = v + t * size;
-    for (int e = 0; e < kVectors; ++e) mixed[e] = fma(splat(p[t]), load(row + e * kLanes), mixed[e]);
+
+template <int kHeads, int kVectors, class T>
+RQAT_INLINE void add_scores(const float* q, const T* k, int64_t length, int64_t size, float* scores) {
+  for (int64_t start = 0; start < length; start += kLanes) {
+    const int64_t keys = std::min(kLanes, length - start);
+    F products[kHeads * kLanes] = {};
+    int64_t t = 0;
+    for (; t + 4 <= keys; t += 4) key_products<kHeads, 4, kVectors>(q, k + (start + t) * size, size, products + t);
+    for (; t < keys; ++t) key_products<kHeads, 1, kVectors>(q, k + (start + t) * size, size, products + t);
+    for (int h = 0; h < kHeads; ++h) {
+      float* to = scores + h * length + start;
+      store_some(to, keys, load_some(to, keys) + sums_of_16(products + h * kLanes));
+    }
   }
-  for (int e = 0; e < kVectors; ++e) store(out + e * kLanes, mixed[e]);
+}
+
+template <int kHeads, int kVectors, class T>
+RQAT_INLINE void mix_values(const float* p, const T* v, int64_t length, int64_t size, float* out) {
+  F mixed[kHeads][kVectors] = {};
+  for (int64_t t = 0; t < length; ++t) {
+    F value[kVectors];
+    for (int e = 0; e < kVectors; ++e) value[e] = load(v + t * size + e * kLanes);
+    for (int h = 0; h < kHeads; ++h) {
+      const F weight = splat(p[h * length + t]);
+      for (int e = 0; e < kVectors; ++e) mixed[h][e] = fma(weight, value[e], mixed[h][e]);
+    }
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int e = 0; e < kVectors; ++e) store(out + h * size + e * kLanes, mixed[h][e]);
+  }
 }
 
 RQAT_INLINE float softmax_numerators(float* scores, int64_t length, float scale) {
@@ -153,29 +203,34 @@ RQAT_INLINE float softmax_numerators(float* scores, int64_t length, float scale)
   return sum(total);
 }
 
+template <int kHeads, class T>
+RQAT_INLINE void attend(const float* q, const T* k, const T* v, int64_t length, int64_t size, float scale,
+                        float* scores, float* mixed) {
+  std::fill_n(scores, kHeads * length, 0.0f);
+  int64_t e = 0;
+  for (; e + 64 <= size; e += 64) add_scores<kHeads, 4>(q + e, k + e, length, size, scores);
+  for (; e < size; e += 16) add_scores<kHeads, 1>(q + e, k + e, length, size, scores);
+  float total[kHeads];
+  for (int h = 0; h < kHeads; ++h) total[h] = softmax_numerators(scores + h * length, length, scale);
+  for (e = 0; e + 64 <= size; e += 64) mix_values<kHeads, 4>(scores, v + e, length, size, mixed + e);
+  for (; e < size; e += 16) mix_values<kHeads, 1>(scores, v + e, length, size, mixed + e);
+  for (int h = 0; h < kHeads; ++h) {
+    for (e = 0; e < size; e += kLanes) store(mixed + h * size + e, load(mixed + h * size + e) / total[h]);
+  }
+}
+
 template <class T>
 void decode_attention(const T* q, const T* k, const T* v, int64_t queries, int64_t length, int64_t size, float scale,
                       float* scratch, T* out) {
-  constexpr int64_t kRows = 64;  // cached rows at a time: they stay in L1 for all queries
-  constexpr int64_t kLargestHead = 1024;
-  float* scores = scratch;
-  float wide[kLargestHead], mixed[kLargestHead];
-  std::fill_n(scores, queries * length, 0.0f);
-  for (int64_t t = 0; t < length; t += kRows) {
-    const int64_t rows = std::min(kRows, length - t);
-    for (int64_t h = 0; h < queries; ++h) {
-      for (int64_t e = 0; e < size; e += kLanes) store(wide + e, load(q + h * size + e));
-      int64_t e = 0;
-      for (; e + 64 <= size; e += 64) add_scores<4>(wide + e, k + t * size + e, rows, size, scores + h * length + t);
-      for (; e < size; e += 16) add_scores<1>(wide + e, k + t * size + e, rows, size, scores + h * length + t);
-    }
-  }
-  for (int64_t h = 0; h < queries; ++h) {
-    const float total = softmax_numerators(scores + h * length, length, scale);
-    std::fill_n(mixed, size, 0.0f);
-    int64_t e = 0;
-    for (; e + 64 <= size; e += 64) mix_values<4>(scores + h * length, v + e, length, size, mixed + e);
-    for (; e < size; e += 16) mix_values<1>(scores + h * length, v + e, length, size, mixed + e);
-    for (e = 0; e < size; e += kLanes) store(out + h * size + e, load(mixed + e) / total);
+  constexpr int64_t kLargestHead = 1024, kMostHeads = 4;
+  float wide[kMostHeads * kLargestHead], mixed[kMostHeads * kLargestHead];
+  for (int64_t h = 0; h < queries; h += kMostHeads) {
+    const int64_t heads = std::min(kMostHeads, queries - h);
+    for (int64_t e = 0; e < heads * size; e += kLanes) store(wide + e, load(q + h * size + e));
+    if (heads == 4) attend<4>(wide, k, v, length, size, scale, scratch, mixed);
+    if (heads == 3) attend<3>(wide, k, v, length, size, scale, scratch, mixed);
+    if (heads == 2) attend<2>(wide, k, v, length, size, scale, scratch, mixed);
+    if (heads == 1) attend<1>(wide, k, v, length, size, scale, scratch, mixed);
+    for (int64_t e = 0; e < heads * size; e += kLanes) store(out + h * size + e, load(mixed + e));
   }
 }
