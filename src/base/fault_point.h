@@ -10,7 +10,10 @@ namespace rqat::base {
 /// RQAT_FAULT=kill:N ends the process there by SIGKILL. Places are file creations, writes, syncs and renames.
 int fault_point();
 
-/// The same by a call, counted from here on; at = 0 ends it.
+/// Counts one more section of work (rqat/base/pulse.h). RQAT_FAULT=spin:N lets the process compute forever in the N-th.
+void spin_point();
+
+/// The same as enospc by a call, counted from here on; at = 0 ends it.
 void set_disk_full_at(int64_t place);
 
 }  // namespace rqat::base

@@ -17,6 +17,9 @@ struct BackendOptions {
 using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 
 bool has_gloo();
+/// What to do about a build without it.
+inline constexpr const char* kNoGloo =
+    "this build has no Gloo: install libgloo-dev (tools/setup does), run cmake again and rebuild; or start one process";
 bool has_nccl();
 BackendPtr make_gloo(const c10::intrusive_ptr<c10d::Store>& store, const BackendOptions& options);
 BackendPtr make_nccl(const c10::intrusive_ptr<c10d::Store>& store, const BackendOptions& options);

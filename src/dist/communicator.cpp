@@ -271,10 +271,9 @@ std::unique_ptr<Communicator> connect(const World& world, const ConnectOptions& 
   ConnectOptions options = given;
   options.collective_timeout_seconds = seconds_or(given.collective_timeout_seconds, "RQAT_DIST_TIMEOUT", 1800);
   options.heartbeat_timeout_seconds = seconds_or(given.heartbeat_timeout_seconds, "RQAT_HEARTBEAT_TIMEOUT", 20);
+  options.stall_timeout_seconds = seconds_or(given.stall_timeout_seconds, "RQAT_STALL_TIMEOUT", 20);
   if (!has_gloo()) {
-    throw base::ConfigError(cat(world.source, " and its companions ask for ", world.size,
-                                " ranks, but this build has no Gloo: install libgloo-dev (tools/setup does), run cmake "
-                                "again and rebuild; or start one process"));
+    throw base::ConfigError(cat(world.source, " and its companions ask for ", world.size, " ranks, but ", kNoGloo));
   }
   communicator->job_ = std::make_unique<Communicator::Job>();
   Communicator::Job& job = *communicator->job_;
@@ -295,7 +294,8 @@ std::unique_ptr<Communicator> connect(const World& world, const ConnectOptions& 
                         {},
                         cat(world.master_address, ":", world.master_port),
                         options.heartbeat_timeout_seconds,
-                        options.collective_timeout_seconds};
+                        options.collective_timeout_seconds,
+                        options.stall_timeout_seconds};
   bool far = false;
   for (const Hello& hello : hellos) {
     watch.hosts.push_back(hello.host);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
+#include "backend.h"
 #include "children.h"
 #include "rqat/base/error.h"
 #include "rqat/base/interrupt.h"
@@ -113,6 +114,7 @@ class Launcher {
       fail(cat("--node-rank ", options_.node_rank, " is outside 0..", options_.nnodes - 1, " (--nnodes ",
                options_.nnodes, ")"));
     }
+    if (options_.nproc_per_node * options_.nnodes > 1 && !has_gloo()) fail(kNoGloo);
     if (alone_ && options_.nnodes > 1) fail("several nodes need --rdzv-endpoint HOST:PORT, an address of node rank 0");
   }
 
@@ -189,7 +191,7 @@ class Launcher {
                      {}};
       if (std::getenv("OMP_NUM_THREADS") == nullptr) plan.environment["OMP_NUM_THREADS"] = std::to_string(threads);
       if (!options_.log_dir.empty()) {
-        if (rank == 0) plan.environment["RQAT_LOG_DIR"] = options_.log_dir.string();
+        plan.environment["RQAT_LOG_DIR"] = options_.log_dir.string();
         if (rank != 0) plan.log = log_of(rank);
       }
       plans.push_back(std::move(plan));

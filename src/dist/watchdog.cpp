@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "rqat/base/log.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::dist {
@@ -37,6 +38,9 @@ double thread_seconds() {
 /// A process that is stopped or starved for this long does not count the pause as silence of the others.
 constexpr double kOwnPause = 5;
 
+/// A pause is a hang only when it is this many times the longest that was none.
+constexpr double kPauseFactor = 4;
+
 }  // namespace
 
 void Progress::enter(const std::string& place) {
@@ -60,19 +64,35 @@ Progress::View Progress::view() const {
 
 std::string beat_text(const Beat& beat) {
   return cat(beat.count, " ", beat.sequence, " ", beat.waiting ? 1 : 0, " ", base::format_fixed(beat.seconds, 1), " ",
-             base::format_fixed(beat.idle_seconds, 1), " ", beat.place);
+             base::format_fixed(beat.idle_seconds, 1), " ", base::format_fixed(beat.pause_seconds, 1), " ",
+             base::format_fixed(beat.longest_pause, 1), " ", beat.place);
 }
 
 Beat read_beat(const std::string& text) {
   Beat beat;
   std::istringstream in(text);
-  in >> beat.count >> beat.sequence >> beat.waiting >> beat.seconds >> beat.idle_seconds >> std::ws;
+  in >> beat.count >> beat.sequence >> beat.waiting >> beat.seconds >> beat.idle_seconds >> beat.pause_seconds >>
+      beat.longest_pause >> std::ws;
   std::getline(in, beat.place);
   return beat;
 }
 
-std::string stall_text(const std::vector<Beat>& beats, const std::vector<std::string>& hosts, double collective_timeout,
-                       double idle_timeout) {
+namespace {
+
+/// Why a rank that others have waited for is given up, or "".
+std::string hang_text(const Beat& beat, double waited, const StallLimits& limits) {
+  if (std::min({waited, beat.idle_seconds, beat.seconds}) >= limits.idle)
+    return cat("it has not used the processor for ", seconds_text(beat.idle_seconds));
+  const double limit = std::max(limits.stall, kPauseFactor * beat.longest_pause);
+  if (std::min(waited, beat.pause_seconds) < limit) return "";
+  return cat("it computes, but nothing has come of it for ", seconds_text(beat.pause_seconds), " (RQAT_STALL_TIMEOUT ",
+             seconds_text(limits.stall), ")");
+}
+
+}  // namespace
+
+std::string stall_text(const std::vector<Beat>& beats, const std::vector<std::string>& hosts,
+                       const StallLimits& limits) {
   int64_t latest = 0;
   for (const Beat& beat : beats) latest = std::max(latest, beat.sequence);
   double waited = 0;
@@ -87,20 +107,18 @@ std::string stall_text(const std::vector<Beat>& beats, const std::vector<std::st
     const Beat& beat = beats[rank];
     if (beat.waiting || beat.sequence >= latest) continue;
     const std::string passed = beat.sequence == 0 ? "" : cat(" (last seen after ", beat.place, ")");
-    if (waited >= idle_timeout && beat.idle_seconds >= idle_timeout && beat.seconds >= idle_timeout) {
-      return cat(name_of(rank, hosts), " hangs: it has not used the processor for ", seconds_text(beat.idle_seconds),
-                 ", while the others wait for it in ", place, passed);
-    }
+    if (const std::string why = hang_text(beat, waited, limits); !why.empty())
+      return cat(name_of(rank, hosts), " hangs: ", why, ", while the others wait for it in ", place, passed);
     late.push_back(name_of(rank, hosts) + passed);
   }
-  if (waited < collective_timeout) return "";
+  if (waited < limits.collective) return "";
   if (late.empty()) {
     return cat("all ranks wait since ", seconds_text(waited), " in ", place,
                ": the network between them does not pass data, or they are in different collectives");
   }
   return cat(base::join(late, ", "), " did not come to ", place, ", where the others have waited ",
              seconds_text(waited), "; it hangs, or its share takes longer than RQAT_DIST_TIMEOUT (",
-             seconds_text(collective_timeout), ")");
+             seconds_text(limits.collective), ")");
 }
 
 Watchdog::Watchdog(StorePtr store, WatchdogOptions options, const Progress& progress)
@@ -177,13 +195,28 @@ std::string Watchdog::silent_rank() {
     }
   }
   if (!dead.empty() || options_.rank != 0) return dead;
-  return stall_text(beats, options_.hosts, options_.collective_timeout_seconds, options_.heartbeat_timeout_seconds);
+  return stall_text(
+      beats, options_.hosts,
+      {options_.collective_timeout_seconds, options_.heartbeat_timeout_seconds, options_.stall_timeout_seconds});
+}
+
+/// Waiting for others is no pause of one's own.
+void Watchdog::look_at_pulse(bool waiting, Beat& beat) {
+  const int64_t pulses = base::pulses();
+  if (pulses != pulses_ || waiting || !base::in_pulse_section()) {
+    if (pulses != pulses_) longest_pause_ = std::max(longest_pause_, since(pulsed_));
+    pulses_ = pulses;
+    pulsed_ = Clock::now();
+  }
+  beat.pause_seconds = since(pulsed_);
+  beat.longest_pause = longest_pause_;
 }
 
 std::string Watchdog::look(int64_t count) {
   const Progress::View view = progress_.view();
-  store_->set(beat_key(options_.rank),
-              beat_text({count, view.sequence, view.waiting, view.seconds, idle_seconds(), view.place}));
+  Beat beat{count, view.sequence, view.waiting, view.seconds, idle_seconds(), view.place};
+  look_at_pulse(view.waiting, beat);
+  store_->set(beat_key(options_.rank), beat_text(beat));
   const std::string told = value_or_empty(*store_, kFaultKey);
   if (!told.empty()) return told;
   const std::string silent = silent_rank();
@@ -193,7 +226,10 @@ std::string Watchdog::look(int64_t count) {
 void Watchdog::beat_loop() {
   Clock::time_point round = Clock::now();
   for (int64_t count = 1; pause(1); ++count) {
-    if (since(round) > kOwnPause) std::fill(beat_times_.begin(), beat_times_.end(), Clock::now());
+    if (since(round) > kOwnPause) {
+      std::fill(beat_times_.begin(), beat_times_.end(), Clock::now());
+      pulsed_ = Clock::now();
+    }
     round = Clock::now();
     std::string fault;
     try {

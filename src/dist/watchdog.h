@@ -18,6 +18,7 @@ struct WatchdogOptions {
   std::string store_place;         ///< "address:port", for messages
   double heartbeat_timeout_seconds = 20;
   double collective_timeout_seconds = 1800;
+  double stall_timeout_seconds = 20;
 };
 
 /// Where this rank is, written by the thread that computes and read by the watchdog.
@@ -48,14 +49,21 @@ struct Beat {
   double seconds = 0;       ///< in the present state
   double idle_seconds = 0;  ///< since the process last used the processor
   std::string place;
+  double pause_seconds = 0;  ///< since the last base::pulse(), in a section that promises them
+  double longest_pause = 0;  ///< of those that ended
 };
 std::string beat_text(const Beat& beat);
 Beat read_beat(const std::string& text);
 
+struct StallLimits {
+  double collective = 1800, idle = 20, stall = 20;  ///< seconds
+};
+
 /// The fault that the beats of all ranks show, or "": a rank that waits longer than the limit while others have not
-/// come (those are named), or one that neither computes nor waits while others wait for it.
-std::string stall_text(const std::vector<Beat>& beats, const std::vector<std::string>& hosts, double collective_timeout,
-                       double idle_timeout);
+/// come (those are named), one that neither computes nor waits while others wait for it, or one that computes without
+/// getting on, for longer than the limit and several times its longest pause so far.
+std::string stall_text(const std::vector<Beat>& beats, const std::vector<std::string>& hosts,
+                       const StallLimits& limits);
 
 class Watchdog {
  public:
@@ -72,6 +80,7 @@ class Watchdog {
   std::string look(int64_t count);
   std::string silent_rank();
   double idle_seconds();
+  void look_at_pulse(bool waiting, Beat& beat);
   bool pause(double seconds);
   void end_process(const std::string& fault);
 
@@ -88,6 +97,9 @@ class Watchdog {
   double processor_seconds_ = 0;
   int64_t major_faults_ = 0;
   std::chrono::steady_clock::time_point busy_ = std::chrono::steady_clock::now();
+  int64_t pulses_ = 0;
+  double longest_pause_ = 0;
+  std::chrono::steady_clock::time_point pulsed_ = std::chrono::steady_clock::now();
   std::thread beats_, guard_;
 };
 

@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "dist/ranks.h"
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 
 namespace rqat::dist {
 namespace {
@@ -17,6 +20,7 @@ ConnectOptions fast_options() {
   options.version = "1.0";
   options.connect_timeout_seconds = 20;
   options.heartbeat_timeout_seconds = 4;
+  options.stall_timeout_seconds = 4;
   return options;
 }
 
@@ -193,6 +197,40 @@ TEST(CommunicatorMultiProcess, AHangingRankIsNamed) {
   EXPECT_LT(ends[0].seconds, 25);
   EXPECT_EQ(ends[1].code, 1);
   EXPECT_LT(ends[1].seconds, 25);
+}
+
+TEST(CommunicatorRank, DISABLED_OneSpins) {
+  const auto job = join();
+  const bool steady = std::getenv("STEADY") != nullptr;
+  if (job->rank() == 1) {
+    std::optional<base::PulseSection> section;
+    if (steady || std::getenv("PROMISED") != nullptr) section.emplace();
+    const auto start = std::chrono::steady_clock::now();
+    for (double seconds = 0; seconds < (steady || !section ? 12 : 50);) {
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (steady) base::pulse();
+    }
+  }
+  std::cout << "fault: " << fault_of([&] { job->barrier("step 7"); }) << std::endl;
+  job->finish();
+}
+
+TEST(CommunicatorMultiProcess, ARankInAnEndlessLoopIsNamed) {
+  const auto ends = test::run_ranks("CommunicatorRank.DISABLED_OneSpins", 2, {{"PROMISED", "1"}});
+  EXPECT_THAT(ends[0].output,
+              HasSubstr("rank 1 on " + host_name() + " hangs: it computes, but nothing has come of it"));
+  EXPECT_THAT(ends[0].output, HasSubstr("barrier 'step 7'"));
+  EXPECT_EQ(ends[1].code, 1);
+  for (const test::Ended& ended : ends) EXPECT_LT(ended.seconds, 25);
+}
+
+TEST(CommunicatorMultiProcess, LongWorkIsNoEndlessLoop) {
+  for (const char* kind : {"STEADY", "OUTSIDE"}) {  // with pulses, or where none are promised
+    for (const test::Ended& ended : test::run_ranks("CommunicatorRank.DISABLED_OneSpins", 2, {{kind, "1"}})) {
+      EXPECT_EQ(ended.code, 0) << ended.output;
+      EXPECT_THAT(ended.output, HasSubstr("fault: \n"));
+    }
+  }
 }
 
 TEST(CommunicatorRank, DISABLED_Joins) {

@@ -20,6 +20,7 @@ struct ConnectOptions {
   double connect_timeout_seconds = 300;   ///< for all ranks to come
   double collective_timeout_seconds = 0;  ///< longest wait in a collective; 0 = RQAT_DIST_TIMEOUT, else 1800
   double heartbeat_timeout_seconds = 0;   ///< a silent rank is dead after it; 0 = RQAT_HEARTBEAT_TIMEOUT, else 20
+  double stall_timeout_seconds = 0;  ///< one that computes to no end hangs after it; 0 = RQAT_STALL_TIMEOUT, else 20
 };
 
 /// A collective under way. Wait before the tensor is read, on every path.
