@@ -121,10 +121,27 @@ TEST(Jinja, MacrosDoNotSeeTheirCallersNames) {
 }
 
 TEST(Jinja, UnsupportedSyntaxIsAnIoErrorWithItsLine) {
-  for (const char* source : {"\n{% include 'x' %}", "\n{{ x | nosuch }}", "\n{{ x is nosuch }}", "\n{{ x",
-                             "\n{% if x %}", "\n{% for %}", "\n{{ 'x }}", "\n{# x", "\n{{ ? }}", "\n{{ x ** }}",
-                             "\n{{ (x }}", "\n{% endif %}", "\n{% for a in b recursive %}{% endfor %}", "\n{% set x %}",
-                             "\n{% macro m( %}", "\n{{ '\\uZZZZ' }}", "\n{{ 99999999999999999999 }}"}) {
+  for (const char* source : {"\n{% include 'x' %}",
+                             "\n{{ x | nosuch }}",
+                             "\n{{ x is nosuch }}",
+                             "\n{{ x",
+                             "\n{% if x %}",
+                             "\n{% for %}",
+                             "\n{{ 'x }}",
+                             "\n{# x",
+                             "\n{{ ? }}",
+                             "\n{{ x ** }}",
+                             "\n{{ (x }}",
+                             "\n{% endif %}",
+                             "\n{% for a in b recursive %}{% endfor %}",
+                             "\n{% set x %}",
+                             "\n{% macro m( %}",
+                             "\n{{ '\\uZZZZ' }}",
+                             "\n{{ 99999999999999999999 }}",
+                             "\n{{ x.99999999999999999999 }}",
+                             "\n{{ '\\ud800' }}",
+                             "\n{{ '\\U00110000' }}",
+                             "\n{{ '\\UFFFFFFFF' }}"}) {
     try {
       Template(source, "test.jinja");
       FAIL() << source;

@@ -163,7 +163,10 @@ class Lexer {
       const std::string hex(source_.substr(i + 1, digits));
       if (hex.size() < digits || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
         fail("bad escape in a string");
-      append_utf8(value, static_cast<uint32_t>(std::stoul(hex, nullptr, 16)));
+      const auto code_point = static_cast<uint32_t>(std::stoul(hex, nullptr, 16));
+      if (code_point > 0x10FFFF || (code_point >= 0xD800 && code_point < 0xE000))
+        fail(base::cat("escape '\\", kind, hex, "' is no character"));
+      append_utf8(value, code_point);
       return 1 + digits;
     }
     if (kind == '\n') return 1;

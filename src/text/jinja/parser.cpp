@@ -360,10 +360,11 @@ class Parser {
   ExpressionPtr postfix(ExpressionPtr value) {
     while (true) {
       if (accept_operator(".")) {
-        const bool number = peek().kind == TokenKind::kInteger;
-        const std::string name = number ? next().text : expect_name();
-        value = number ? make(ExpressionKind::kIndex, "", std::move(value), constant(Value(int64_t{std::stoll(name)})))
-                       : make(ExpressionKind::kAttribute, name, std::move(value));
+        if (peek().kind == TokenKind::kInteger) {
+          value = make(ExpressionKind::kIndex, "", std::move(value), constant(Value(integer())));
+        } else {
+          value = make(ExpressionKind::kAttribute, expect_name(), std::move(value));
+        }
       } else if (accept_operator("[")) {
         value = subscript(std::move(value));
       } else if (accept_operator("(")) {
@@ -401,9 +402,7 @@ class Parser {
       case TokenKind::kString:
         return strings();
       case TokenKind::kInteger:
-        if (token.text.size() > 18) fail(base::cat("integer ", token.text, " is too large"));
-        next();
-        return constant(Value(int64_t{std::stoll(token.text)}));
+        return constant(Value(integer()));
       case TokenKind::kFloat:
         next();
         return constant(Value(std::stod(token.text)));
@@ -460,3 +459,8 @@ class Parser {
 Block parse(std::string_view source, const std::string& where) { return Parser(tokenize(source, where), where).run(); }
 
 }  // namespace rqat::text::jinja
+  int64_t integer() {
+    if (peek().text.size() > 18) fail(base::cat("integer ", peek().text, " is too large"));
+    return std::stoll(next().text);
+  }
+
