@@ -415,6 +415,11 @@ class Parser {
     fail(base::cat("expected a value, found '", token.text, "'"));
   }
 
+  int64_t integer() {
+    if (peek().text.size() > 18) fail(base::cat("integer ", peek().text, " is too large"));
+    return std::stoll(next().text);
+  }
+
   ExpressionPtr strings() {
     std::string text;
     while (peek().kind == TokenKind::kString) text += next().text;
@@ -459,8 +464,3 @@ class Parser {
 Block parse(std::string_view source, const std::string& where) { return Parser(tokenize(source, where), where).run(); }
 
 }  // namespace rqat::text::jinja
-  int64_t integer() {
-    if (peek().text.size() > 18) fail(base::cat("integer ", peek().text, " is too large"));
-    return std::stoll(next().text);
-  }
-
