@@ -11,20 +11,24 @@ namespace rqat::ops::composed {
 at::Tensor matmul_nt_float(const at::Tensor& x, const at::Tensor& weight);
 void accumulate_tn(at::Tensor& accumulator, const at::Tensor& a, const at::Tensor& b);
 
-std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                                           const NormStyle& style = {});
 at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                             const at::Tensor& rstd, at::Tensor& weight_grad);
+                             const at::Tensor& rstd, at::Tensor& weight_grad, const NormStyle& style = {});
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse);
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up);
 
+/// `options.scale` is given.
 std::pair<at::Tensor, at::Tensor> segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                    const std::vector<Segment>& segments, double scale);
+                                                    const std::vector<Segment>& segments,
+                                                    const AttentionOptions& options);
 AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                               const at::Tensor& v, const at::Tensor& out, const at::Tensor& logsumexp,
-                                              const std::vector<Segment>& segments, double scale);
+                                              const std::vector<Segment>& segments, const AttentionOptions& options);
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
-                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale);
+                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
+                            const AttentionOptions& options);
 
 RowLoss cross_entropy_rows(at::Tensor& logits, const at::Tensor& targets, const at::Tensor& row_weight, bool want_grad);
 RowLoss divergence_rows(at::Tensor& student, const at::Tensor& teacher, const at::Tensor& row_weight, double beta,

@@ -63,6 +63,12 @@ double scale_or_default(double scale, const at::Tensor& q) {
   return scale > 0 ? scale : 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
 }
 
+AttentionOptions resolved(const char* op, const AttentionOptions& options, const at::Tensor& q) {
+  TORCH_CHECK_VALUE(options.softcap >= 0 && options.window >= 0, "[", op, "] expected softcap and window >= 0, got ",
+                    options.softcap, " and ", options.window);
+  return {scale_or_default(options.scale, q), options.softcap, options.window};
+}
+
 }  // namespace
 
 std::vector<Segment> ancestors(const std::vector<Segment>& segments, const Segment& segment) {
@@ -73,14 +79,15 @@ std::vector<Segment> ancestors(const std::vector<Segment>& segments, const Segme
   return path;
 }
 
-std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                                           const NormStyle& style) {
   check_norm("rms_norm", x, weight);
-  if (const auto* kernels = cpu::dense_kernels_for({x, weight})) return cpu::rms_norm(*kernels, x, weight, eps);
-  return composed::rms_norm(x, weight, eps);
+  if (const auto* kernels = cpu::dense_kernels_for({x, weight})) return cpu::rms_norm(*kernels, x, weight, eps, style);
+  return composed::rms_norm(x, weight, eps, style);
 }
 
 at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                             const at::Tensor& rstd, at::Tensor& weight_grad) {
+                             const at::Tensor& rstd, at::Tensor& weight_grad, const NormStyle& style) {
   check_norm("rms_norm_backward", x, weight);
   check_like("rms_norm_backward", "dy", dy, "x", x);
   TORCH_CHECK_VALUE(rstd.scalar_type() == at::kFloat && rstd.numel() * x.size(-1) == x.numel(),
@@ -91,8 +98,8 @@ at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
       "[rms_norm_backward] expected weight_grad float32 ", weight.sizes(), ", got ", weight_grad.scalar_type(), " ",
       weight_grad.sizes());
   if (const auto* kernels = cpu::dense_kernels_for({dy, x, weight, rstd}))
-    return cpu::rms_norm_backward(*kernels, dy, x, weight, rstd, weight_grad);
-  return composed::rms_norm_backward(dy, x, weight, rstd, weight_grad);
+    return cpu::rms_norm_backward(*kernels, dy, x, weight, rstd, weight_grad, style);
+  return composed::rms_norm_backward(dy, x, weight, rstd, weight_grad, style);
 }
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
@@ -126,17 +133,18 @@ std::pair<at::Tensor, at::Tensor> silu_mul_backward(const at::Tensor& dy, const 
 }
 
 std::pair<at::Tensor, at::Tensor> segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                    const std::vector<Segment>& segments, double scale) {
+                                                    const std::vector<Segment>& segments,
+                                                    const AttentionOptions& options) {
   check_attention("segment_attention", q, k, v, segments);
-  scale = scale_or_default(scale, q);
+  const AttentionOptions chosen = resolved("segment_attention", options, q);
   if (const cpu::DenseKernels* kernels = blocked_attention({q, k, v}, q))
-    return cpu::segment_attention(*kernels, q, k, v, segments, scale);
-  return composed::segment_attention(q, k, v, segments, scale);
+    return cpu::segment_attention(*kernels, q, k, v, segments, chosen);
+  return composed::segment_attention(q, k, v, segments, chosen);
 }
 
 AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                               const at::Tensor& v, const at::Tensor& out, const at::Tensor& logsumexp,
-                                              const std::vector<Segment>& segments, double scale) {
+                                              const std::vector<Segment>& segments, const AttentionOptions& options) {
   check_attention("segment_attention_backward", q, k, v, segments);
   check_like("segment_attention_backward", "dout", dout, "q", q);
   check_like("segment_attention_backward", "out", out, "q", q);
@@ -144,14 +152,15 @@ AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::
                         logsumexp.size(1) == q.size(1),
                     "[segment_attention_backward] expected logsumexp float32 [", q.size(0), ", ", q.size(1), "], got ",
                     logsumexp.scalar_type(), " ", logsumexp.sizes());
-  scale = scale_or_default(scale, q);
+  const AttentionOptions chosen = resolved("segment_attention_backward", options, q);
   if (const cpu::DenseKernels* kernels = blocked_attention({dout, q, k, v, out, logsumexp}, q))
-    return cpu::segment_attention_backward(*kernels, dout, q, k, v, out, logsumexp, segments, scale);
-  return composed::segment_attention_backward(dout, q, k, v, out, logsumexp, segments, scale);
+    return cpu::segment_attention_backward(*kernels, dout, q, k, v, out, logsumexp, segments, chosen);
+  return composed::segment_attention_backward(dout, q, k, v, out, logsumexp, segments, chosen);
 }
 
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
-                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale) {
+                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
+                            const AttentionOptions& options) {
   check_dtype("decode_attention", "q", q);
   TORCH_CHECK_VALUE(
       q.dim() == 3 && k_cache.dim() == 4 && k_cache.size(1) > 0 && q.size(1) % k_cache.size(1) == 0 &&
@@ -168,11 +177,11 @@ at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, cons
                       k_cache.size(2), " of row ", i, ", got ", slots[i], " and ", lengths[i]);
   }
   if (rows == 0) return at::empty_like(q);
-  scale = scale_or_default(scale, q);
+  const AttentionOptions chosen = resolved("decode_attention", options, q);
   const cpu::DenseKernels* kernels = cpu::dense_kernels_for({q, k_cache, v_cache});
   if (kernels == nullptr || q.size(2) % 16 != 0 || q.size(2) > 1024)
-    return composed::decode_attention(q, k_cache, v_cache, slots, lengths, scale);
-  return cpu::decode_attention(*kernels, q, k_cache, v_cache, slots, lengths, scale);
+    return composed::decode_attention(q, k_cache, v_cache, slots, lengths, chosen);
+  return cpu::decode_attention(*kernels, q, k_cache, v_cache, slots, lengths, chosen);
 }
 
 }  // namespace rqat::ops

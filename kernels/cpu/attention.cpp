@@ -33,7 +33,8 @@ void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, bool ad
 
 struct Shape {
   int64_t heads, kv_heads, size;
-  float scale;
+  float scale, softcap;
+  int64_t window;
   int64_t group() const { return heads / kv_heads; }
   int64_t q_stride() const { return heads * size; }
   int64_t kv_stride() const { return kv_heads * size; }
@@ -80,14 +81,20 @@ struct QueryBlock {
 
   int64_t visible() const { return limit + count; }
   int64_t blocks() const { return (visible() + kBlock - 1) / kBlock; }
-  ScoreBlock scores(int64_t block, float scale) const {
+  int64_t first_block(int64_t window) const {
+    return window == 0 ? 0 : std::max<int64_t>(0, limit - window + 1) / kBlock;
+  }
+  ScoreBlock scores(int64_t block, const Shape& shape) const {
     ScoreBlock result;
     result.first_key = block * kBlock;
     result.keys = std::min(kBlock, round_up(visible() - result.first_key, kStep));
     result.columns = columns;
     result.first_limit = limit;
-    result.scale = scale;
-    result.masked = result.first_key + result.keys - 1 > limit;
+    result.window = shape.window;
+    result.scale = shape.scale;
+    result.softcap = shape.softcap;
+    const bool hides_past = shape.window > 0 && result.first_key <= limit + columns - 1 - shape.window;
+    result.masked = hides_past || result.first_key + result.keys - 1 > limit;
     return result;
   }
 };
@@ -158,16 +165,17 @@ class ForwardTask {
                                    queries_.data());
     std::fill_n(row_max_, kBlock, -INFINITY);
     std::fill_n(row_sum_, kBlock, 0.0f);
-    for (int64_t b = 0; b < block.blocks(); ++b) {
-      const ScoreBlock part = block.scores(b, job_.shape.scale);
+    const int64_t first = block.first_block(job_.shape.window);
+    for (int64_t b = first; b < block.blocks(); ++b) {
+      const ScoreBlock part = block.scores(b, job_.shape);
       float* scores = scores_.data() + b * kBlock * kBlock;
       multiply(part.keys, block.columns, size, size, kBlock, false, keys_.block(b), queries_.data(), scores);
       steps.scale_and_mask(part, scores, row_max_);
     }
-    for (int64_t b = 0; b < block.blocks(); ++b) {
-      const ScoreBlock part = block.scores(b, job_.shape.scale);
+    for (int64_t b = first; b < block.blocks(); ++b) {
+      const ScoreBlock part = block.scores(b, job_.shape);
       steps.exponentiate(part, scores_.data() + b * kBlock * kBlock, row_max_, row_sum_, pairs_.data());
-      multiply(size, block.columns, part.keys, kBlock, kBlock, b > 0, values_transposed_.data() + b * kBlock * size,
+      multiply(size, block.columns, part.keys, kBlock, kBlock, b > first, values_transposed_.data() + b * kBlock * size,
                pairs_.data(), mixed_.data());
     }
     for (int64_t i = 0; i < block.count; ++i)
@@ -247,8 +255,9 @@ class BackwardTask {
   void differentiate(const QueryBlock& block, int64_t head, float* dk, float* dv) {
     const int64_t size = job_.shape.size;
     load_queries(block, head);
-    for (int64_t b = 0; b < block.blocks(); ++b) {
-      const ScoreBlock part = block.scores(b, job_.shape.scale);
+    const int64_t first = block.first_block(job_.shape.window);
+    for (int64_t b = first; b < block.blocks(); ++b) {
+      const ScoreBlock part = block.scores(b, job_.shape);
       multiply(part.keys, block.columns, size, size, kBlock, false, keys_.block(b), q_columns_.data(), scores_.data());
       multiply(part.keys, block.columns, size, size, kBlock, false, values_.block(b), dout_columns_.data(), dp_.data());
       job_.kernels.attention.backward_scores(part, scores_.data(), dp_.data(), lse_, delta_, p_.data(), ds_.data(),
@@ -256,8 +265,8 @@ class BackwardTask {
       const int64_t row = b * kBlock * size;
       multiply(part.keys, size, block.columns, kBlock, size, true, p_.data(), dout_rows_.data(), dv + row);
       multiply(part.keys, size, block.columns, kBlock, size, true, ds_.data(), q_rows_.data(), dk + row);
-      multiply(size, block.columns, part.keys, kBlock, kBlock, b > 0, keys_transposed_.data() + row, ds_pairs_.data(),
-               dq_.data());
+      multiply(size, block.columns, part.keys, kBlock, kBlock, b > first, keys_transposed_.data() + row,
+               ds_pairs_.data(), dq_.data());
     }
     job_.kernels.attention.transpose_out(dq_.data(), size, block.count, ones_,
                                          job_.dq + block.first * job_.shape.q_stride() + head * size,
@@ -312,16 +321,18 @@ void gather_gradient(const Backward& job, const float* buffer, int64_t index, in
   }
 }
 
-Shape shape_of(const at::Tensor& q, const at::Tensor& k, double scale) {
-  return {q.size(1), k.size(1), q.size(2), static_cast<float>(scale)};
+Shape shape_of(const at::Tensor& q, const at::Tensor& k, const AttentionOptions& options) {
+  return {q.size(1),     k.size(1), q.size(2), static_cast<float>(options.scale), static_cast<float>(options.softcap),
+          options.window};
 }
 
 }  // namespace
 
 std::pair<at::Tensor, at::Tensor> segment_attention(const DenseKernels& kernels, const at::Tensor& q,
                                                     const at::Tensor& k, const at::Tensor& v,
-                                                    const std::vector<Segment>& segments, double scale) {
-  const Shape shape = shape_of(q, k, scale);
+                                                    const std::vector<Segment>& segments,
+                                                    const AttentionOptions& options) {
+  const Shape shape = shape_of(q, k, options);
   at::Tensor out = at::zeros_like(q), logsumexp = at::zeros({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
   const Forward job{kernels,
                     shape,
@@ -338,8 +349,8 @@ std::pair<at::Tensor, at::Tensor> segment_attention(const DenseKernels& kernels,
 AttentionGradients segment_attention_backward(const DenseKernels& kernels, const at::Tensor& dout, const at::Tensor& q,
                                               const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
                                               const at::Tensor& logsumexp, const std::vector<Segment>& segments,
-                                              double scale) {
-  const Shape shape = shape_of(q, k, scale);
+                                              const AttentionOptions& options) {
+  const Shape shape = shape_of(q, k, options);
   AttentionGradients gradients{at::zeros_like(q), at::zeros_like(k), at::zeros_like(v)};
   std::vector<int64_t> offsets;
   std::vector<std::vector<int64_t>> descendants(segments.size());

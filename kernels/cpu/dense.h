@@ -26,15 +26,15 @@ struct RowStatistics {
 /// Row kernels over elements of type T: uint16_t holds bfloat16 bits.
 template <class T>
 struct PointwiseKernels {
-  float (*rms_norm)(const T* x, const T* weight, float eps, int64_t size, T* y);
-  void (*rms_norm_backward)(const T* dy, const T* x, const T* weight, float rstd, int64_t size, T* dx,
-                            float* weight_grad);
+  float (*rms_norm)(const T* x, const T* weight, float eps, const NormStyle& style, int64_t size, T* y);
+  void (*rms_norm_backward)(const T* dy, const T* x, const T* weight, float rstd, const NormStyle& style, int64_t size,
+                            T* dx, float* weight_grad);
   void (*rope)(const T* x, const float* cos, const float* sin, float sign, int64_t heads, int64_t half, T* y);
   void (*silu_mul)(const T* gate, const T* up, int64_t count, T* y);
   void (*silu_mul_backward)(const T* dy, const T* gate, const T* up, int64_t count, T* dgate, T* dup);
   /// `queries` query heads of one key/value head against `length` cached rows; scratch [min(queries, 4) * length] fp32.
   void (*decode_attention)(const T* q, const T* k, const T* v, int64_t queries, int64_t length, int64_t size,
-                           float scale, float* scratch, T* out);
+                           float scale, float softcap, float* scratch, T* out);
   double (*sum_of_squares)(const T* x, int64_t count);
 };
 
@@ -50,22 +50,23 @@ struct LossKernels {
 };
 
 /// A block of attention scores [keys][64], one column per query: key first_key + r is visible to query c when
-/// first_key + r <= first_limit + c. keys and columns are multiples of 16.
+/// first_limit + c - window < first_key + r <= first_limit + c. keys and columns are multiples of 16.
 struct ScoreBlock {
   int64_t keys, columns;
-  int64_t first_key, first_limit;
-  float scale;
-  bool masked;  ///< whether some key of the block is hidden from some query
+  int64_t first_key, first_limit, window;
+  float scale, softcap;  ///< softcap 0 = none
+  bool masked;           ///< whether some key of the block is hidden from some query
 };
 
 /// Vector steps of the blocked attention.
 struct AttentionKernels {
-  /// Scales the scores in place, hides the future and raises row_max[64] to the block's maxima.
+  /// Scales and caps the scores in place, hides what is not visible and raises row_max[64] to the block's maxima.
   void (*scale_and_mask)(const ScoreBlock& block, float* scores, float* row_max);
   /// exp(scores - row_max) as bf16 pairs of keys [keys/2][64][2]; adds the sums to row_sum[64].
   void (*exponentiate)(const ScoreBlock& block, const float* scores, const float* row_max, float* row_sum,
                        uint16_t* pairs);
-  /// p = exp(scale * scores - lse), ds = p (dp - delta) scale; both bf16 [keys][64], ds also as pairs of keys.
+  /// p = exp(s - lse) with s = cap(scale * scores), ds = p (dp - delta) cap' scale; both bf16 [keys][64], ds also as
+  /// pairs of keys.
   void (*backward_scores)(const ScoreBlock& block, const float* scores, const float* dp, const float* lse,
                           const float* delta, uint16_t* p, uint16_t* ds, uint16_t* ds_pairs);
   /// out[query][e] = bf16(in[e][query] * factor[query]) for in [size][64].
@@ -117,9 +118,10 @@ void adamw_step(const DenseKernels& kernels, at::Tensor& parameter, const at::Te
 double sum_of_squares(const DenseKernels& kernels, const at::Tensor& tensor);
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const DenseKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
-                                           double eps);
+                                           double eps, const NormStyle& style);
 at::Tensor rms_norm_backward(const DenseKernels& kernels, const at::Tensor& dy, const at::Tensor& x,
-                             const at::Tensor& weight, const at::Tensor& rstd, at::Tensor& weight_grad);
+                             const at::Tensor& weight, const at::Tensor& rstd, at::Tensor& weight_grad,
+                             const NormStyle& style);
 at::Tensor rope(const DenseKernels& kernels, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                 bool inverse);
 at::Tensor silu_mul(const DenseKernels& kernels, const at::Tensor& gate, const at::Tensor& up);
@@ -129,13 +131,14 @@ std::pair<at::Tensor, at::Tensor> silu_mul_backward(const DenseKernels& kernels,
 /// bf16 only, head size a multiple of 16, with bf16 brgemm.
 std::pair<at::Tensor, at::Tensor> segment_attention(const DenseKernels& kernels, const at::Tensor& q,
                                                     const at::Tensor& k, const at::Tensor& v,
-                                                    const std::vector<Segment>& segments, double scale);
+                                                    const std::vector<Segment>& segments,
+                                                    const AttentionOptions& options);
 AttentionGradients segment_attention_backward(const DenseKernels& kernels, const at::Tensor& dout, const at::Tensor& q,
                                               const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
                                               const at::Tensor& logsumexp, const std::vector<Segment>& segments,
-                                              double scale);
+                                              const AttentionOptions& options);
 at::Tensor decode_attention(const DenseKernels& kernels, const at::Tensor& q, const at::Tensor& k_cache,
                             const at::Tensor& v_cache, const std::vector<int64_t>& slots,
-                            const std::vector<int64_t>& lengths, double scale);
+                            const std::vector<int64_t>& lengths, const AttentionOptions& options);
 
 }  // namespace rqat::ops::cpu

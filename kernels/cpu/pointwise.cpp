@@ -26,7 +26,7 @@ constexpr int64_t kPiece = 8192;
 }  // namespace
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const DenseKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
-                                           double eps) {
+                                           double eps, const NormStyle& style) {
   const int64_t size = x.size(-1), rows = size == 0 ? 0 : x.numel() / size;
   at::Tensor y = at::empty_like(x), rstd = at::empty({rows}, x.options().dtype(at::kFloat));
   with_elements(x, [&](auto element) {
@@ -37,14 +37,15 @@ std::pair<at::Tensor, at::Tensor> rms_norm(const DenseKernels& kernels, const at
     float* scale = mutable_elements<float>(rstd);
     at::parallel_for(0, rows, rows_per_task(size), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
-        scale[r] = rows_of.rms_norm(in + r * size, w, static_cast<float>(eps), size, out + r * size);
+        scale[r] = rows_of.rms_norm(in + r * size, w, static_cast<float>(eps), style, size, out + r * size);
     });
   });
   return {y, rstd};
 }
 
 at::Tensor rms_norm_backward(const DenseKernels& kernels, const at::Tensor& dy, const at::Tensor& x,
-                             const at::Tensor& weight, const at::Tensor& rstd, at::Tensor& weight_grad) {
+                             const at::Tensor& weight, const at::Tensor& rstd, at::Tensor& weight_grad,
+                             const NormStyle& style) {
   // The weight's gradient is summed over blocks of 128 rows, then over blocks: the same for any number of threads.
   constexpr int64_t kBlock = 128;
   const int64_t size = x.size(-1), rows = rstd.numel(), blocks = (rows + kBlock - 1) / kBlock;
@@ -60,7 +61,7 @@ at::Tensor rms_norm_backward(const DenseKernels& kernels, const at::Tensor& dy, 
     float* sums = partial.defined() ? mutable_elements<float>(partial) : nullptr;
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin * kBlock; r < std::min(rows, end * kBlock); ++r) {
-        rows_of.rms_norm_backward(d + r * size, in + r * size, w, scale[r], size, out + r * size,
+        rows_of.rms_norm_backward(d + r * size, in + r * size, w, scale[r], style, size, out + r * size,
                                   sums == nullptr ? nullptr : sums + r / kBlock * size);
       }
     });
@@ -119,7 +120,7 @@ std::pair<at::Tensor, at::Tensor> silu_mul_backward(const DenseKernels& kernels,
 
 at::Tensor decode_attention(const DenseKernels& kernels, const at::Tensor& q, const at::Tensor& k_cache,
                             const at::Tensor& v_cache, const std::vector<int64_t>& slots,
-                            const std::vector<int64_t>& lengths, double scale) {
+                            const std::vector<int64_t>& lengths, const AttentionOptions& options) {
   const int64_t heads = q.size(1), size = q.size(2), kv_heads = k_cache.size(1), capacity = k_cache.size(2);
   const int64_t group = heads / kv_heads, longest = *std::max_element(lengths.begin(), lengths.end());
   at::Tensor out = at::empty_like(q);
@@ -131,10 +132,12 @@ at::Tensor decode_attention(const DenseKernels& kernels, const at::Tensor& q, co
       std::vector<float> scratch(std::min<int64_t>(group, 4) * longest);
       for (int64_t task = next(); task >= 0; task = next()) {
         const int64_t row = task / kv_heads, kv_head = task % kv_heads;
-        const int64_t cached = (slots[row] * kv_heads + kv_head) * capacity * size;
+        const int64_t first = options.window > 0 ? std::max<int64_t>(0, lengths[row] - options.window) : 0;
+        const int64_t cached = ((slots[row] * kv_heads + kv_head) * capacity + first) * size;
         const int64_t offset = (row * heads + kv_head * group) * size;
-        kernels_of<T>(kernels).decode_attention(query + offset, keys + cached, values + cached, group, lengths[row],
-                                                size, static_cast<float>(scale), scratch.data(), mixed + offset);
+        kernels_of<T>(kernels).decode_attention(query + offset, keys + cached, values + cached, group,
+                                                lengths[row] - first, size, static_cast<float>(options.scale),
+                                                static_cast<float>(options.softcap), scratch.data(), mixed + offset);
       }
     });
   });

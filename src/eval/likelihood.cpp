@@ -49,10 +49,11 @@ LikelihoodResult evaluate_likelihood(model::CausalLM& model, model::CausalLM* te
     objective::TeacherTargets targets;
     if (compare) {
       targets.hidden = teacher->hidden(batch.tokens).index_select(0, batch.rows);
-      targets.head = {&teacher->prepared_head(), nullptr};
+      targets.head = {&teacher->prepared_head(), nullptr, teacher->options().logit_softcap};
     }
     const objective::DistillationScores part =
-        objective::score(hidden, {&model.prepared_head(), nullptr}, batch.targets, compare ? &targets : nullptr);
+        objective::score(hidden, {&model.prepared_head(), nullptr, model.options().logit_softcap}, batch.targets,
+                         compare ? &targets : nullptr);
     sums.kl_sum += part.kl_sum;
     sums.nll_sum += part.nll_sum;
     sums.rows += part.rows;

@@ -119,7 +119,7 @@ io::TensorMap other_tensors(model::CausalLM& model) {
   io::TensorMap tensors;
   for (nn::Parameter* parameter : model.parameters()) {
     const bool own = parameter->role == nn::Role::kEmbedding || parameter->role == nn::Role::kNorm ||
-                     parameter->role == nn::Role::kHead;
+                     parameter->role == nn::Role::kHead || parameter->role == nn::Role::kRouter;
     if (own) tensors[parameter->name] = parameter->compute;
   }
   for (nn::LinearBase* linear : model.linears()) {

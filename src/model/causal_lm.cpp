@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <set>
 #include <stdexcept>
 
@@ -35,6 +36,29 @@ void check_sizes(const ModelConfig& config, at::ScalarType dtype) {
   if (dtype != at::kBFloat16 && dtype != at::kFloat) {
     fail(base::cat("compute dtype ", c10::toString(dtype), " is not supported; use bfloat16 or float32"));
   }
+}
+
+/// Which tokens belong to sequences longer than rope's original length, bool [T]; undefined where rope does not care. A
+/// cached sequence will grow, so there the capacity speaks: keys must not change when the length is passed.
+at::Tensor long_tokens(const nn::TokenBatch& batch, const nn::RopeFrequencies& rope, const nn::KvCache* cache) {
+  if (!rope.long_inverse.defined()) return {};
+  const auto options = at::TensorOptions(batch.positions.device()).dtype(at::kBool);
+  if (cache) return at::full({batch.size()}, cache->capacity() > rope.original_length, options);
+  const size_t count = batch.segments.size();
+  std::vector<size_t> root(count);               // the outermost ancestor
+  std::vector<int64_t> end(count), last(count);  // tokens up to a segment's end; the most of those of one root
+  for (size_t i = 0; i < count; ++i) {
+    const auto [begin, finish, parent] = batch.segments[i];
+    root[i] = parent < 0 ? i : root[static_cast<size_t>(parent)];
+    end[i] = finish - begin + (parent < 0 ? 0 : end[static_cast<size_t>(parent)]);
+    last[root[i]] = std::max(last[root[i]], end[i]);
+  }
+  at::Tensor is_long = at::zeros({batch.size()}, options);
+  for (size_t i = 0; i < count; ++i) {
+    const nn::Segment& segment = batch.segments[i];
+    if (last[root[i]] > rope.original_length) is_long.slice(0, segment.begin, segment.end).fill_(true);
+  }
+  return is_long;
 }
 
 void check_cache_call(const nn::TokenBatch& batch, const nn::KvCache& cache, const std::vector<int64_t>& slots) {
@@ -72,27 +96,35 @@ CausalLM::CausalLM(ModelConfig config, nn::LayerFactory& factory, at::ScalarType
   for (int64_t index = 0; index < config_.num_hidden_layers; ++index) {
     blocks_.push_back(std::make_unique<DecoderBlock>(config_, options_, index, factory));
   }
-  inverse_frequency_ = nn::rope_inverse_frequency(config_.head_dim, config_.rope_theta, device_);
+  for (const nn::RopeParameters& rope : options_.ropes) {
+    ropes_.push_back(nn::rope_frequencies(rope, config_.head_dim, config_.max_position_embeddings, device_));
+  }
 }
 
 CausalLM::~CausalLM() = default;
 
-ForwardContext CausalLM::context(const nn::TokenBatch& batch) const {
+ForwardContext CausalLM::context(const nn::TokenBatch& batch, const nn::KvCache* cache) const {
   nn::check_token_batch(batch);
   ForwardContext context;
   context.batch = &batch;
-  std::tie(context.cos, context.sin) = nn::rope_tables(batch.positions, inverse_frequency_);
+  for (const nn::RopeFrequencies& rope : ropes_) {
+    context.ropes.push_back(nn::rope_tables(batch.positions, rope, long_tokens(batch, rope, cache)));
+  }
   return context;
 }
 
-at::Tensor CausalLM::embed(const nn::TokenBatch& batch) { return nn::embedding(batch.ids, embedding_); }
+at::Tensor CausalLM::embed(const nn::TokenBatch& batch) {
+  const at::Tensor hidden_TD = nn::embedding(batch.ids, embedding_);
+  if (options_.embedding_scale == 1) return hidden_TD;
+  return hidden_TD * at::scalar_tensor(options_.embedding_scale, at::TensorOptions(dtype_)).item<double>();
+}
 
 at::Tensor CausalLM::forward_block(int64_t index, const at::Tensor& hidden_TD, const ForwardContext& context) {
   return blocks_.at(static_cast<size_t>(index))->forward(hidden_TD, context);
 }
 
 at::Tensor CausalLM::final_norm(const at::Tensor& hidden_TD) {
-  return nn::rms_norm(hidden_TD, final_norm_, config_.rms_norm_eps);
+  return nn::rms_norm(hidden_TD, final_norm_, config_.rms_norm_eps, options_.norm_style);
 }
 
 at::Tensor CausalLM::forward_blocks(at::Tensor hidden_TD, const ForwardContext& context) {
@@ -114,7 +146,7 @@ at::Tensor CausalLM::hidden(const nn::TokenBatch& batch) {
 
 at::Tensor CausalLM::hidden(const nn::TokenBatch& batch, nn::KvCache& cache, const std::vector<int64_t>& slots) {
   const at::NoGradGuard no_grad;
-  ForwardContext here = context(batch);
+  ForwardContext here = context(batch, &cache);
   check_cache_call(batch, cache, slots);
   here.cache = &cache;
   here.slots = slots;
@@ -127,7 +159,9 @@ at::Tensor CausalLM::hidden(const nn::TokenBatch& batch, nn::KvCache& cache, con
 
 at::Tensor CausalLM::logits(const at::Tensor& hidden) {
   const at::NoGradGuard no_grad;
-  return ops::matmul_nt_float(hidden.contiguous(), prepared_head());
+  at::Tensor logits = ops::matmul_nt_float(hidden.contiguous(), prepared_head());
+  const double cap = options_.logit_softcap;
+  return cap > 0 ? logits.div_(cap).tanh_().mul_(cap) : logits;
 }
 
 std::unique_ptr<nn::KvCache> CausalLM::make_cache(int64_t slots, int64_t capacity) const {
@@ -150,7 +184,7 @@ std::vector<nn::LinearBase*> CausalLM::linears() {
 nn::ParameterList CausalLM::own_parameters() {
   nn::ParameterList list{&embedding_};
   for (const auto& block : blocks_) {
-    for (nn::Parameter* norm : block->norms()) list.push_back(norm);
+    for (nn::Parameter* parameter : block->parameters()) list.push_back(parameter);
   }
   list.push_back(&final_norm_);
   if (!config_.tie_word_embeddings) list.push_back(&head_);

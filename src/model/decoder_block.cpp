@@ -37,34 +37,49 @@ DecoderBlock::DecoderBlock(const ModelConfig& config, const DecoderOptions& opti
       head_dim_(config.head_dim),
       hidden_size_(config.hidden_size),
       eps_(config.rms_norm_eps),
-      qk_norm_(options.qk_norm) {
+      norm_style_(options.norm_style),
+      qk_norm_(options.qk_norm),
+      layer_(options.layers.at(static_cast<size_t>(index))),
+      attention_{options.attention_scale, options.attention_softcap, layer_.window} {
   const std::string name = base::cat("model.layers.", index, ".");
-  input_norm_ = norm_parameter(name + "input_layernorm");
-  post_attention_norm_ = norm_parameter(name + "post_attention_layernorm");
-  query_norm_ = norm_parameter(name + "self_attn.q_norm");
-  key_norm_ = norm_parameter(name + "self_attn.k_norm");
+  // post_attention_layernorm lies before the MLP in models with two norms in front, behind the attention in others.
+  const NormPlacement placement = options.norm_placement;
+  if (placement != NormPlacement::kAfter) before_attention_ = norm_parameter(name + "input_layernorm");
+  nn::Parameter& post_attention = placement == NormPlacement::kBefore ? before_mlp_ : after_attention_;
+  post_attention = norm_parameter(name + "post_attention_layernorm");
+  if (placement == NormPlacement::kBoth) before_mlp_ = norm_parameter(name + "pre_feedforward_layernorm");
+  if (placement != NormPlacement::kBefore) after_mlp_ = norm_parameter(name + "post_feedforward_layernorm");
+  if (qk_norm_ != QkNorm::kNone) {
+    query_norm_ = norm_parameter(name + "self_attn.q_norm");
+    key_norm_ = norm_parameter(name + "self_attn.k_norm");
+  }
 
   const int64_t D = config.hidden_size, query_size = heads_ * head_dim_, kv_size = kv_heads_ * head_dim_;
   q_ = factory.linear({name + "self_attn.q_proj", D, query_size, options.qkv_bias});
   k_ = factory.linear({name + "self_attn.k_proj", D, kv_size, options.qkv_bias});
   v_ = factory.linear({name + "self_attn.v_proj", D, kv_size, options.qkv_bias});
   o_ = factory.linear({name + "self_attn.o_proj", query_size, D, options.output_bias});
-  gate_ = factory.linear({name + "mlp.gate_proj", D, config.intermediate_size, false});
-  up_ = factory.linear({name + "mlp.up_proj", D, config.intermediate_size, false});
-  down_ = factory.linear({name + "mlp.down_proj", config.intermediate_size, D, false});
+  points_ = {factory.activation(name + "attention_input"), factory.activation(name + "query"),
+             factory.activation(name + "key"), factory.activation(name + "output_input")};
+  mlp_ = make_mlp(config, options, layer_.experts, name, factory);
+}
 
-  points_ = {factory.activation(name + "attention_input"),
-             factory.activation(name + "query"),
-             factory.activation(name + "key"),
-             factory.activation(name + "output_input"),
-             factory.activation(name + "mlp_input"),
-             factory.activation(name + "down_input")};
+at::Tensor DecoderBlock::normed(const at::Tensor& x, nn::Parameter& norm) {
+  return norm.name.empty() ? x : nn::rms_norm(x, norm, eps_, norm_style_);
 }
 
 at::Tensor DecoderBlock::forward(const at::Tensor& hidden_TD, const ForwardContext& context) {
-  const at::Tensor after_attention_TD =
-      add_residual(hidden_TD, attention(nn::rms_norm(hidden_TD, input_norm_, eps_), context));
-  return add_residual(after_attention_TD, mlp(nn::rms_norm(after_attention_TD, post_attention_norm_, eps_)));
+  const at::Tensor mixed_TD = normed(attention(normed(hidden_TD, before_attention_), context), after_attention_);
+  const at::Tensor after_attention_TD = add_residual(hidden_TD, mixed_TD);
+  return add_residual(after_attention_TD, normed(mlp_->forward(normed(after_attention_TD, before_mlp_)), after_mlp_));
+}
+
+at::Tensor DecoderBlock::positioned(at::Tensor x_THE, nn::Parameter& norm, const ForwardContext& context) {
+  if (qk_norm_ == QkNorm::kPerHead) x_THE = normed(x_THE, norm);
+  if (qk_norm_ == QkNorm::kWhole) x_THE = normed(x_THE.flatten(1), norm).view(x_THE.sizes());
+  if (layer_.rope < 0) return x_THE;
+  const auto& [cos, sin] = context.ropes.at(static_cast<size_t>(layer_.rope));
+  return nn::rope(x_THE, cos, sin);
 }
 
 at::Tensor DecoderBlock::attention(const at::Tensor& x_TD, const ForwardContext& context) {
@@ -72,37 +87,38 @@ at::Tensor DecoderBlock::attention(const at::Tensor& x_TD, const ForwardContext&
   at::Tensor q_THE = q_->forward(input_TD).view({-1, heads_, head_dim_});
   at::Tensor k_TJE = k_->forward(input_TD).view({-1, kv_heads_, head_dim_});
   const at::Tensor v_TJE = v_->forward(input_TD).view({-1, kv_heads_, head_dim_});
-  if (qk_norm_) {
-    q_THE = nn::rms_norm(q_THE, query_norm_, eps_);
-    k_TJE = nn::rms_norm(k_TJE, key_norm_, eps_);
-  }
-  q_THE = transformed(points_.query, nn::rope(q_THE, context.cos, context.sin));
-  k_TJE = transformed(points_.key, nn::rope(k_TJE, context.cos, context.sin));
+  q_THE = transformed(points_.query, positioned(q_THE, query_norm_, context));
+  k_TJE = transformed(points_.key, positioned(k_TJE, key_norm_, context));
   const auto& segments = context.batch->segments;
-  const at::Tensor mixed_THE =
-      context.cache ? nn::cached_attention(q_THE, k_TJE, v_TJE, segments, *context.cache, index_, context.slots)
-                    : nn::segment_attention(q_THE, k_TJE, v_TJE, segments);
+  const at::Tensor mixed_THE = context.cache ? nn::cached_attention(q_THE, k_TJE, v_TJE, segments, *context.cache,
+                                                                    index_, context.slots, attention_)
+                                             : nn::segment_attention(q_THE, k_TJE, v_TJE, segments, attention_);
   return o_->forward(transformed(points_.output_input, mixed_THE.reshape({-1, heads_ * head_dim_})));
 }
 
-at::Tensor DecoderBlock::mlp(const at::Tensor& x_TD) {
-  const at::Tensor input_TD = transformed(points_.mlp_input, x_TD);
-  const at::Tensor product_TF = nn::silu_mul(gate_->forward(input_TD), up_->forward(input_TD));
-  return down_->forward(transformed(points_.down_input, product_TF));
-}
-
 std::vector<nn::LinearBase*> DecoderBlock::linears() {
-  return {q_.get(), k_.get(), v_.get(), o_.get(), gate_.get(), up_.get(), down_.get()};
+  std::vector<nn::LinearBase*> all{q_.get(), k_.get(), v_.get(), o_.get()};
+  for (nn::LinearBase* linear : mlp_->linears()) all.push_back(linear);
+  return all;
 }
 
-nn::ParameterList DecoderBlock::norms() {
-  nn::ParameterList list{&input_norm_, &post_attention_norm_};
-  if (qk_norm_) list.insert(list.end(), {&query_norm_, &key_norm_});
+nn::ParameterList DecoderBlock::parameters() {
+  nn::ParameterList list;
+  for (nn::Parameter* norm :
+       {&before_attention_, &after_attention_, &before_mlp_, &after_mlp_, &query_norm_, &key_norm_}) {
+    if (!norm->name.empty()) list.push_back(norm);
+  }
+  if (nn::Parameter* router = mlp_->router()) list.push_back(router);
   return list;
 }
 
-std::vector<int64_t> DecoderBlock::norm_shape(const nn::Parameter& norm) const {
-  return {&norm == &query_norm_ || &norm == &key_norm_ ? head_dim_ : hidden_size_};
+std::vector<int64_t> DecoderBlock::shape_of(const nn::Parameter& parameter) const {
+  if (&parameter == mlp_->router()) {
+    return {static_cast<int64_t>(mlp_->linears().size()) / 3, hidden_size_};
+  }
+  if (&parameter != &query_norm_ && &parameter != &key_norm_) return {hidden_size_};
+  if (qk_norm_ == QkNorm::kPerHead) return {head_dim_};
+  return {(&parameter == &query_norm_ ? heads_ : kv_heads_) * head_dim_};
 }
 
 }  // namespace rqat::model

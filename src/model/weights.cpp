@@ -79,19 +79,43 @@ struct CausalLM::Slot {
   nn::Parameter* parameter = nullptr;  ///< embedding, norms and head
   nn::LinearBase* linear = nullptr;    ///< the weight, or with `is_bias` the bias, of a linear
   bool is_bias = false;
+  std::string fused{};    ///< the tensor that holds it, where that is not one of its own
+  int64_t first_row = 0;  ///< of `fused`
+  const std::string& stored() const { return fused.empty() ? name : fused; }
 };
+
+/// Lets the parts of one fused tensor of a block, `prefix`, lie in it one after the other.
+void CausalLM::place_in_fused(const FusedLinear& fused, const std::string& prefix, std::vector<Slot>& slots) {
+  for (const char* suffix : {".weight", ".bias"}) {
+    int64_t row = 0;
+    for (const std::string& part : fused.parts) {
+      const auto slot = std::find_if(slots.begin(), slots.end(),
+                                     [&](const Slot& candidate) { return candidate.name == prefix + part + suffix; });
+      if (slot == slots.end()) continue;
+      slot->fused = prefix + fused.name + suffix;
+      slot->first_row = row;
+      row += slot->shape[0];
+    }
+  }
+}
 
 std::vector<CausalLM::Slot> CausalLM::weight_slots() {
   std::vector<Slot> slots;
   const std::vector<int64_t> table{config_.vocab_size, config_.hidden_size};
   slots.push_back({embedding_.name, table, &embedding_});
   for (const auto& block : blocks_) {
-    for (nn::Parameter* norm : block->norms()) slots.push_back({norm->name, block->norm_shape(*norm), norm});
+    for (nn::Parameter* parameter : block->parameters()) {
+      slots.push_back({parameter->name, block->shape_of(*parameter), parameter});
+    }
     for (nn::LinearBase* linear : block->linears()) {
       const nn::LinearSpec& spec = linear->spec();
       slots.push_back({spec.name + ".weight", {spec.out_features, spec.in_features}, nullptr, linear});
       if (spec.bias) slots.push_back({spec.name + ".bias", {spec.out_features}, nullptr, linear, true});
     }
+  }
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    for (const FusedLinear& fused : options_.fused)
+      place_in_fused(fused, base::cat("model.layers.", layer, "."), slots);
   }
   slots.push_back({final_norm_.name, {config_.hidden_size}, &final_norm_});
   if (!config_.tie_word_embeddings) slots.push_back({head_.name, table, &head_});
@@ -103,8 +127,7 @@ void CausalLM::load_weights(const io::TensorSource& source) {
   std::vector<std::string> missing, unexpected;
   std::set<std::string> expected;
   for (const Slot& slot : slots) {
-    expected.insert(slot.name);
-    if (!source.has(slot.name)) missing.push_back(slot.name);
+    if (expected.insert(slot.stored()).second && !source.has(slot.stored())) missing.push_back(slot.stored());
   }
   for (const std::string& name : source.names()) {
     if (!expected.count(name) && !harmless_extra(name, config_.tie_word_embeddings)) unexpected.push_back(name);
@@ -118,32 +141,45 @@ void CausalLM::load_weights(const io::TensorSource& source) {
                                   "; do config.json and the weights belong together?"));
   }
 
-  const auto read = [&](const std::string& name, at::IntArrayRef shape) {
-    return read_checked(source, name, shape, dtype_, device_);
+  const auto shapes = weight_shapes();
+  const auto read = [&](const Slot& slot) {
+    const at::Tensor tensor = read_checked(source, slot.stored(), shapes.at(slot.stored()), dtype_, device_);
+    // A copy of the rows: a view would keep the whole tensor alive.
+    return slot.fused.empty() ? tensor : tensor.narrow(0, slot.first_row, slot.shape[0]).clone();
   };
-  for (const Slot& slot : slots) {
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const Slot& slot = slots[i];
     if (slot.parameter) {
-      slot.parameter->compute = read(slot.name, slot.shape);
+      slot.parameter->compute = read(slot);
       slot.parameter->master = slot.parameter->grad = at::Tensor();
     } else if (!slot.is_bias) {
-      const nn::LinearSpec& spec = slot.linear->spec();
-      slot.linear->load(read(slot.name, slot.shape),
-                        spec.bias ? read(spec.name + ".bias", {spec.out_features}) : at::Tensor());
+      // The slot of a bias follows its weight's.
+      slot.linear->load(read(slot), slot.linear->spec().bias ? read(slots[i + 1]) : at::Tensor());
     }
   }
   prepared_head_ = {};
 }
 
 io::TensorMap CausalLM::weights() {
-  io::TensorMap map;
+  std::map<std::string, std::vector<at::Tensor>> parts;
   for (const Slot& slot : weight_slots()) {
-    if (slot.parameter) {
-      map[slot.name] = slot.parameter->compute;
-    } else {
-      map[slot.name] = slot.is_bias ? slot.linear->bias() : slot.linear->dense_weight();
-    }
+    const at::Tensor own = slot.parameter ? slot.parameter->compute
+                           : slot.is_bias ? slot.linear->bias()
+                                          : slot.linear->dense_weight();
+    parts[slot.stored()].push_back(own);
   }
+  io::TensorMap map;
+  for (const auto& [name, tensors] : parts) map[name] = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
   return map;
+}
+
+std::map<std::string, std::vector<int64_t>> CausalLM::weight_shapes() {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const Slot& slot : weight_slots()) {
+    const auto [place, fresh] = shapes.try_emplace(slot.stored(), slot.shape);
+    if (!fresh) place->second[0] += slot.shape[0];
+  }
+  return shapes;
 }
 
 std::unique_ptr<CausalLM> load_model(const std::filesystem::path& folder, nn::LayerFactory& factory,

@@ -15,11 +15,13 @@ constexpr int64_t kQueryRows = 256;     // bounds the scores [H, rows, L] of a l
 constexpr int64_t kShortContext = 512;  // up to here tokens behind a cached prefix are taken one by one, like new ones
 
 /// q [n, H, E] against the first `past` + n positions of keys, values [J, capacity, E]; query i sees past + i + 1 of
-/// them.
-at::Tensor append_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t past) {
+/// them, with a window the last of those.
+at::Tensor append_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t past,
+                            const ops::AttentionOptions& options) {
   const int64_t n = q.size(0), heads = q.size(1), head_dim = q.size(2), kv_heads = keys.size(0), total = past + n;
   const at::Tensor k = keys.narrow(1, 0, total).to(at::kFloat), v = values.narrow(1, 0, total).to(at::kFloat);
   const at::Tensor columns = at::arange(total, q.options().dtype(at::kLong));
+  const double scale = options.scale > 0 ? options.scale : 1 / std::sqrt(static_cast<double>(head_dim));
   at::Tensor out = at::empty_like(q);
   for (int64_t begin = 0; begin < n; begin += kQueryRows) {
     const int64_t rows = std::min(kQueryRows, n - begin);
@@ -29,9 +31,11 @@ at::Tensor append_attention(const at::Tensor& q, const at::Tensor& keys, const a
                                    .view({rows, kv_heads, heads / kv_heads, head_dim})
                                    .permute({1, 2, 0, 3})
                                    .reshape({kv_heads, -1, head_dim});
-    at::Tensor scores = at::bmm(grouped, k.transpose(1, 2)).div_(std::sqrt(static_cast<double>(head_dim)));
+    at::Tensor scores = at::bmm(grouped, k.transpose(1, 2)).mul_(scale);
+    if (options.softcap > 0) scores.div_(options.softcap).tanh_().mul_(options.softcap);
     const at::Tensor last_seen = at::arange(past + begin, past + begin + rows, columns.options());
-    const at::Tensor hidden = columns.unsqueeze(0) > last_seen.unsqueeze(1);
+    at::Tensor hidden = columns.unsqueeze(0) > last_seen.unsqueeze(1);
+    if (options.window > 0) hidden.logical_or_(columns.unsqueeze(0) <= last_seen.unsqueeze(1) - options.window);
     scores = scores.view({heads, rows, total}).masked_fill_(hidden, -INFINITY).softmax(-1);
     const at::Tensor mixed = at::bmm(scores.view({kv_heads, -1, total}), v).view({heads, rows, head_dim});
     out.narrow(0, begin, rows).copy_(mixed.transpose(0, 1));
@@ -71,16 +75,17 @@ Kinds kinds_of(const std::vector<Segment>& segments, const KvCache& cache, const
 
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<Segment>& segments, KvCache& cache, int64_t layer,
-                            const std::vector<int64_t>& slots) {
+                            const std::vector<int64_t>& slots, const ops::AttentionOptions& options) {
   const at::NoGradGuard no_grad;
   cache.write(layer, slots, segments, k, v);
   const Kinds kinds = kinds_of(segments, cache, slots);
   const auto by_rows = [&](const at::Tensor& rows_q) {
-    return ops::decode_attention(rows_q, cache.keys(layer), cache.values(layer), kinds.slots, kinds.lengths);
+    return ops::decode_attention(rows_q, cache.keys(layer), cache.values(layer), kinds.slots, kinds.lengths, options);
   };
   if (static_cast<int64_t>(kinds.rows.size()) == q.size(0)) return by_rows(q);
 
-  at::Tensor out = kinds.fresh.empty() ? at::empty_like(q) : ops::segment_attention(q, k, v, kinds.fresh).first;
+  at::Tensor out =
+      kinds.fresh.empty() ? at::empty_like(q) : ops::segment_attention(q, k, v, kinds.fresh, options).first;
   if (!kinds.rows.empty()) {
     const at::Tensor rows = at::tensor(kinds.rows, at::kLong).to(q.device());
     out.index_copy_(0, rows, by_rows(q.index_select(0, rows)));
@@ -90,7 +95,7 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::
     const int64_t slot = slots[static_cast<size_t>(i)];
     out.slice(0, begin, end)
         .copy_(append_attention(q.slice(0, begin, end), cache.keys(layer).select(0, slot),
-                                cache.values(layer).select(0, slot), cache.length(slot)));
+                                cache.values(layer).select(0, slot), cache.length(slot), options));
   }
   return out;
 }

@@ -20,6 +20,7 @@ using torch::autograd::variable_list;
 struct Extra : torch::CustomClassHolder {
   GradientBuffer weight_gradient, bias_gradient;
   std::vector<ops::Segment> segments;
+  ops::AttentionOptions attention;
 };
 
 void keep(AutogradContext* context, c10::intrusive_ptr<Extra> extra) {
@@ -68,14 +69,17 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 struct RmsNormArguments {
   at::Tensor weight;
   double eps;
+  ops::NormStyle style;
   c10::intrusive_ptr<Extra> extra;
 };
 
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const RmsNormArguments& arguments) {
-    const auto [y, rstd] = ops::rms_norm(x, arguments.weight, arguments.eps);
+    const auto [y, rstd] = ops::rms_norm(x, arguments.weight, arguments.eps, arguments.style);
     context->save_for_backward({x, arguments.weight, rstd});
+    context->saved_data["weight_offset"] = arguments.style.weight_offset;
+    context->saved_data["round_last"] = arguments.style.round_last;
     keep(context, arguments.extra);
     return y;
   }
@@ -83,7 +87,10 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     at::Tensor accumulator = buffer_of(kept(context)->weight_gradient);
-    return {ops::rms_norm_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2], accumulator), at::Tensor()};
+    const ops::NormStyle style{context->saved_data.at("weight_offset").toDouble(),
+                               context->saved_data.at("round_last").toBool()};
+    return {ops::rms_norm_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2], accumulator, style),
+            at::Tensor()};
   }
 };
 
@@ -122,7 +129,7 @@ class SegmentAttentionFunction : public torch::autograd::Function<SegmentAttenti
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const c10::intrusive_ptr<Extra>& extra) {
-    const auto [out, logsumexp] = ops::segment_attention(q, k, v, extra->segments);
+    const auto [out, logsumexp] = ops::segment_attention(q, k, v, extra->segments, extra->attention);
     context->save_for_backward({q, k, v, out, logsumexp});
     keep(context, extra);
     return out;
@@ -132,7 +139,7 @@ class SegmentAttentionFunction : public torch::autograd::Function<SegmentAttenti
     const auto saved = context->get_saved_variables();
     const auto extra = kept(context);
     const auto d = ops::segment_attention_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2], saved[3],
-                                                   saved[4], extra->segments);
+                                                   saved[4], extra->segments, extra->attention);
     return {d.q, d.k, d.v, at::Tensor()};
   }
 };
@@ -186,14 +193,17 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return LinearFunction::apply(x, LinearArguments{weight, bias, std::move(extra)});
 }
 
-at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
-  if (!records(x)) return ops::rms_norm(x, weight.compute, eps).first;
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps, const ops::NormStyle& style) {
+  if (!records(x)) return ops::rms_norm(x, weight.compute, eps, style).first;
   auto extra = c10::make_intrusive<Extra>();
   extra->weight_gradient = gradient_of(weight);
-  return RmsNormFunction::apply(x, RmsNormArguments{weight.compute, eps, std::move(extra)});
+  return RmsNormFunction::apply(x, RmsNormArguments{weight.compute, eps, style, std::move(extra)});
 }
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  if (const int64_t rotated = 2 * cos.size(-1); rotated < x.size(-1)) {
+    return at::cat({rope(x.slice(-1, 0, rotated).contiguous(), cos, sin), x.slice(-1, rotated)}, -1);
+  }
   if (!records(x)) return ops::rope(x, cos, sin);
   return RopeFunction::apply(x, RopeArguments{cos, sin});
 }
@@ -203,11 +213,16 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   return SiluMulFunction::apply(gate, up);
 }
 
+at::Tensor gated(GatedActivation activation, const at::Tensor& gate, const at::Tensor& up) {
+  return activation == GatedActivation::kSilu ? silu_mul(gate, up) : at::gelu(gate, "tanh") * up;
+}
+
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const std::vector<ops::Segment>& segments) {
-  if (!records(q) && !records(k) && !records(v)) return ops::segment_attention(q, k, v, segments).first;
+                             const std::vector<ops::Segment>& segments, const ops::AttentionOptions& options) {
+  if (!records(q) && !records(k) && !records(v)) return ops::segment_attention(q, k, v, segments, options).first;
   auto extra = c10::make_intrusive<Extra>();
   extra->segments = segments;
+  extra->attention = options;
   return SegmentAttentionFunction::apply(q, k, v, extra);
 }
 

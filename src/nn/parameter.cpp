@@ -19,6 +19,8 @@ const char* role_name(Role role) {
       return "embedding";
     case Role::kHead:
       return "head";
+    case Role::kRouter:
+      return "router";
     case Role::kScale:
       return "scale";
     case Role::kZeroPoint:

@@ -11,9 +11,19 @@ int64_t tile_rows(int64_t vocab_size) {
   return std::clamp<int64_t>(kTileElements / std::max<int64_t>(1, vocab_size), 16, 1024);
 }
 
+at::Tensor tile_logits(const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end) {
+  at::Tensor logits = ops::matmul_nt_float(hidden.slice(0, begin, end), *head.weight);
+  return head.softcap > 0 ? logits.div_(head.softcap).tanh_().mul_(head.softcap) : logits;
+}
+
 void backpropagate_tile(const at::Tensor& logits_grad, const at::Tensor& hidden, const Head& head, int64_t begin,
                         int64_t end, at::Tensor& grad_hidden) {
-  const at::Tensor grad = logits_grad.to(hidden.scalar_type());
+  at::Tensor grad = logits_grad;
+  if (head.softcap > 0) {
+    // The loss has overwritten the logits; they are made again for the slope of the cap.
+    grad = grad * (1 - tile_logits(hidden, head, begin, end).div_(head.softcap).square_());
+  }
+  grad = grad.to(hidden.scalar_type());
   grad_hidden.slice(0, begin, end).copy_(at::mm(grad, head.weight->plain));
   if (head.weight_grad != nullptr)
     ops::accumulate_tn(*head.weight_grad, grad, hidden.slice(0, begin, end).contiguous());

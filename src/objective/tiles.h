@@ -15,9 +15,7 @@ void for_each_tile(int64_t rows, int64_t vocab_size, Function tile) {
 }
 
 /// fp32 logits of rows begin..end.
-inline at::Tensor tile_logits(const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end) {
-  return ops::matmul_nt_float(hidden.slice(0, begin, end), *head.weight);
-}
+at::Tensor tile_logits(const at::Tensor& hidden, const Head& head, int64_t begin, int64_t end);
 
 /// Sends dL/dlogits (fp32) of a tile on to the hidden states and, when trained, to the head.
 void backpropagate_tile(const at::Tensor& logits_grad, const at::Tensor& hidden, const Head& head, int64_t begin,

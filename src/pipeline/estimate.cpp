@@ -65,11 +65,18 @@ Sizes sizes_of(const model::ModelConfig& c) {
   const auto blocks = static_cast<double>(c.num_hidden_layers), head = static_cast<double>(c.head_dim);
   const double q = head * static_cast<double>(c.num_attention_heads);
   const double kv = head * static_cast<double>(c.num_key_value_heads);
+  const model::DecoderOptions options = model::families().make(c.model_type)->options(c);
+  const model::ExpertOptions& experts = options.experts;
+  double held = 0, used = 0;  // widths of all MLPs, and of those that a token passes through
+  for (const model::LayerOptions& layer : options.layers) {
+    held += layer.experts ? static_cast<double>(experts.count * experts.intermediate_size) : inner;
+    used += layer.experts ? static_cast<double>(experts.per_token * experts.intermediate_size) : inner;
+  }
   Sizes sizes;
-  sizes.linears = blocks * (2 * hidden * q + 2 * hidden * kv + 3 * hidden * inner);
+  sizes.linears = blocks * (2 * hidden * q + 2 * hidden * kv) + 3 * hidden * held;
   sizes.tables = static_cast<double>(c.vocab_size) * hidden * (c.tie_word_embeddings ? 1 : 2);
   sizes.widest = std::max({hidden, inner, q});
-  sizes.activations = blocks * (4 * hidden + 2 * q + 2 * kv + 3 * inner);
+  sizes.activations = blocks * (4 * hidden + 2 * q + 2 * kv) + 3 * used;
   sizes.cached = blocks * 2 * kv;
   sizes.hidden = hidden;
   sizes.vocabulary = static_cast<double>(c.vocab_size);

@@ -40,28 +40,14 @@ double extrapolate(double one, double two, int64_t blocks) {
   return one + std::max(0.0, two - one) * static_cast<double>(blocks - 1);
 }
 
-std::vector<int64_t> shape_of(const nn::Parameter& parameter, const model::ModelConfig& config) {
-  if (parameter.role != nn::Role::kNorm) return {config.vocab_size, config.hidden_size};
-  const bool of_head =
-      parameter.name.find("q_norm") != std::string::npos || parameter.name.find("k_norm") != std::string::npos;
-  return {of_head ? config.head_dim : config.hidden_size};
-}
-
 /// Random weights of the model that config.json in `folder` describes.
 void write_random_weights(const fs::path& folder) {
   nn::FloatLayerFactory factory;
   model::CausalLM structure(model::read_model_config(folder), factory, at::kBFloat16, at::kMeta);
-  const auto random = [](at::IntArrayRef shape) { return at::empty(shape, at::kBFloat16).normal_(0, 0.02); };
   io::TensorMap weights;
-  for (const nn::LinearBase* linear : structure.linears()) {
-    const nn::LinearSpec& spec = linear->spec();
-    weights[spec.name + ".weight"] = random({spec.out_features, spec.in_features});
-    if (spec.bias) weights[spec.name + ".bias"] = at::zeros({spec.out_features}, at::kBFloat16);
-  }
-  for (const nn::Parameter* parameter : structure.parameters()) {
-    if (parameter->role == nn::Role::kWeight || parameter->role == nn::Role::kBias) continue;  // the linears' own
-    const std::vector<int64_t> shape = shape_of(*parameter, structure.config());
-    weights[parameter->name] = shape.size() == 1 ? at::ones(shape, at::kBFloat16) : random(shape);
+  for (const auto& [name, shape] : structure.weight_shapes()) {
+    weights[name] =
+        shape.size() == 1 ? at::ones(shape, at::kBFloat16) : at::empty(shape, at::kBFloat16).normal_(0, 0.02);
   }
   io::write_safetensors(folder / "model.safetensors", weights);
 }

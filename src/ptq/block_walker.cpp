@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <set>
 
 #include "rqat/base/error.h"
 #include "rqat/ops/linear.h"
@@ -36,6 +38,33 @@ class Observers {
 
 }  // namespace
 
+namespace {
+
+std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+std::string place_of(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
+/// Groups layers that no input has reached - experts that were not picked - as their like were.
+void add_unreached(const std::vector<nn::LinearBase*>& layers, std::vector<InputGroup>& groups) {
+  std::map<std::string, size_t> kind;  // of input, by the last part of a layer's name
+  std::set<nn::LinearBase*> reached;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (nn::LinearBase* layer : groups[i]) {
+      kind.emplace(last_part(layer->name()), i);
+      reached.insert(layer);
+    }
+  }
+  std::map<std::pair<std::string, size_t>, size_t> places;
+  for (nn::LinearBase* layer : layers) {
+    if (reached.count(layer)) continue;
+    const std::pair<std::string, size_t> key{place_of(layer->name()), kind.at(last_part(layer->name()))};
+    const auto [place, fresh] = places.emplace(key, groups.size());
+    if (fresh) groups.emplace_back();
+    groups[place->second].push_back(layer);
+  }
+}
+
+}  // namespace
+
 BlockWalker::BlockWalker(model::CausalLM& model, const Calibration& calibration, dist::Communicator& world)
     : model_(model), world_(world) {
   if (calibration.empty()) throw base::DataError("calibration: no sequences; name a data set with at least one");
@@ -63,6 +92,7 @@ std::vector<InputGroup> BlockWalker::input_groups() {
   }
   const nn::TokenBatch probe = nn::make_token_batch({{0}}).to(model_.device());
   model_.forward_block(block_, model_.embed(probe), model_.context(probe));
+  add_unreached(layers, groups);
   // The compiler chooses which of two function arguments (gate, up) is evaluated first.
   const auto place = [&](nn::LinearBase* layer) { return std::find(layers.begin(), layers.end(), layer); };
   for (InputGroup& group : groups) {
@@ -74,7 +104,7 @@ std::vector<InputGroup> BlockWalker::input_groups() {
 std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>& layers) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> sums(layers.size());
-  int64_t rows = 0;
+  std::vector<double> rows(layers.size());
   size_t seen = 0;
   Observers observers;
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -82,7 +112,7 @@ std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>
       const at::Tensor matrix = x.reshape({-1, x.size(-1)});
       if (!sums[i].defined()) sums[i] = at::zeros({matrix.size(1), matrix.size(1)}, matrix.options().dtype(at::kFloat));
       ops::accumulate_tn(sums[i], matrix, matrix);
-      if (i == 0) rows += matrix.size(0);
+      rows[i] += static_cast<double>(matrix.size(0));
       if (++seen == layers.size()) throw ForwardDone();
     });
   }
@@ -93,23 +123,33 @@ std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>
     } catch (const ForwardDone&) {
     }
   }
-  rows = add_over_ranks(layers, sums, rows);
-  for (at::Tensor& sum : sums) sum.mul_(2.0 / static_cast<double>(rows));
+  const at::TensorOptions options = at::TensorOptions(model_.device()).dtype(at::kFloat);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    // A rank without sequences has seen no input, and no token may have been sent to an expert.
+    const int64_t width = layers[i]->spec().in_features;
+    if (!sums[i].defined()) sums[i] = at::zeros({width, width}, options);
+  }
+  add_over_ranks(sums, rows);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (rows[i] == 0)
+      sums[i].fill_diagonal_(1);
+    else
+      sums[i].mul_(2.0 / rows[i]);
+  }
   return sums;
 }
 
-int64_t BlockWalker::add_over_ranks(const std::vector<nn::LinearBase*>& layers, std::vector<at::Tensor>& sums,
-                                    int64_t rows) const {
-  if (world_.alone()) return rows;
+void BlockWalker::add_over_ranks(std::vector<at::Tensor>& sums, std::vector<double>& rows) const {
+  if (world_.alone()) return;
   std::vector<dist::Pending> pending;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const int64_t width = layers[i]->spec().in_features;
-    // A rank without sequences has seen no input.
-    if (!sums[i].defined()) sums[i] = at::zeros({width, width}, at::TensorOptions(model_.device()).dtype(at::kFloat));
+  std::map<std::string, double> named;
+  for (size_t i = 0; i < sums.size(); ++i) {
     pending.push_back(world_.start_all_reduce(sums[i]));
+    named[std::to_string(i)] = rows[i];
   }
   for (dist::Pending& one : pending) one.wait();
-  return static_cast<int64_t>(world_.sum({{"rows", static_cast<double>(rows)}}).at("rows"));
+  named = world_.sum(named);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = named.at(std::to_string(i));
 }
 
 void BlockWalker::advance() {

@@ -23,14 +23,15 @@ class BlockWalker {
   /// The present block's linears by their inputs: groups as the forward reaches them, members as in block_linears().
   std::vector<InputGroup> input_groups();
   /// H = 2/n sum x x^T, fp32 [K, K], over the n calibration inputs x of each layer, with the block's weights as they
-  /// are now. The forward ends at the last of the layers.
+  /// are now; the identity for a layer that saw none, an expert that no token was sent to. The forward ends when all
+  /// layers have been met.
   std::vector<at::Tensor> hessians(const std::vector<nn::LinearBase*>& layers);
   /// Takes the hidden states through the present block to the next one.
   void advance();
 
  private:
-  /// Sums over ranks in place; returns the rows of all.
-  int64_t add_over_ranks(const std::vector<nn::LinearBase*>& layers, std::vector<at::Tensor>& sums, int64_t rows) const;
+  /// Sums over ranks in place.
+  void add_over_ranks(std::vector<at::Tensor>& sums, std::vector<double>& rows) const;
   at::Tensor forward(size_t batch) { return model_.forward_block(block_, hidden_[batch], contexts_[batch]); }
 
   model::CausalLM& model_;

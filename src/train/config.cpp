@@ -12,8 +12,8 @@ void LoopConfig::fields(base::FieldVisitor& v) {
   v.group("lr_scheduler", lr_scheduler, "course of the learning rate");
   v.field("max_grad_norm", max_grad_norm, "global gradient norm is clipped to it; 0 = off", base::non_negative());
   v.field("freeze", freeze,
-          "parameter roles kept as they are: weight, bias, norm, embedding, head, scale, zero_point; where head and "
-          "embedding are one tensor, name both or neither");
+          "parameter roles kept as they are: weight, bias, norm, embedding, head, router, scale, zero_point; where head "
+          "and embedding are one tensor, name both or neither");
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
   v.field("zero", zero,
@@ -27,7 +27,8 @@ void LoopConfig::fields(base::FieldVisitor& v) {
 }
 
 std::vector<std::string> LoopConfig::check() const {
-  static const std::vector<std::string> roles{"weight", "bias", "norm", "embedding", "head", "scale", "zero_point"};
+  static const std::vector<std::string> roles{"weight", "bias",   "norm",  "embedding",
+                                              "head",   "router", "scale", "zero_point"};
   std::vector<std::string> faults;
   for (const std::string& role : freeze) {
     if (std::find(roles.begin(), roles.end(), role) == roles.end()) {

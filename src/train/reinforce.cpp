@@ -126,7 +126,9 @@ class ReinforceLoop {
     if (reference_ != nullptr) {
       const at::Tensor hidden = hidden_rows(*reference_, batch.tokens, batch.rows);
       batch.reference_log_prob =
-          objective::log_probs(hidden, {&reference_->prepared_head(), nullptr}, batch.targets, config_.temperature)
+          objective::log_probs(hidden,
+                               {&reference_->prepared_head(), nullptr, reference_->options().logit_softcap},
+                               batch.targets, config_.temperature)
               .log_prob;
     }
   }

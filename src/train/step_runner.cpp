@@ -83,7 +83,8 @@ void StepRunner::load_state(const io::TensorMap& tensors) {
 
 objective::Head StepRunner::head() {
   nn::Parameter& parameter = model_.head();
-  return {&model_.prepared_head(), parameter.trainable ? &parameter.grad_buffer() : nullptr};
+  return {&model_.prepared_head(), parameter.trainable ? &parameter.grad_buffer() : nullptr,
+          model_.options().logit_softcap};
 }
 
 void StepRunner::compare_ranks(int64_t step) {

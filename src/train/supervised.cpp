@@ -101,7 +101,7 @@ class SupervisedLoop {
     objective::TeacherTargets teacher;
     if (teacher_ != nullptr && objective_->needs_teacher()) {
       teacher.hidden = hidden_rows(*teacher_, collated.tokens, collated.rows);
-      teacher.head = {&teacher_->prepared_head(), nullptr};
+      teacher.head = {&teacher_->prepared_head(), nullptr, teacher_->options().logit_softcap};
       input.teacher = &teacher;
     }
     return backpropagate(model_, collated.tokens, collated.rows, *objective_, std::move(input));

@@ -45,7 +45,7 @@ inline void write_source(const std::filesystem::path& folder, const model::Model
                             {"head_dim", config.head_dim},
                             {"max_position_embeddings", config.max_position_embeddings},
                             {"rms_norm_eps", config.rms_norm_eps},
-                            {"rope_theta", config.rope_theta},
+                            {"rope_theta", config.rope.theta},
                             {"tie_word_embeddings", config.tie_word_embeddings},
                             {"torch_dtype", "bfloat16"}};
   io::write_json(folder / "config.json", json);

@@ -379,7 +379,7 @@ TEST(Families, OptionsFollowTheConfig) {
   ModelConfig config = tiny_config();
   EXPECT_FALSE(families().make("llama")->options(config).qkv_bias);
   EXPECT_TRUE(families().make("qwen2")->options(config).qkv_bias);
-  EXPECT_TRUE(families().make("qwen3")->options(config).qk_norm);
+  EXPECT_EQ(families().make("qwen3")->options(config).qk_norm, QkNorm::kPerHead);
   config.attention_bias = true;
   EXPECT_TRUE(families().make("llama")->options(config).output_bias);
   EXPECT_TRUE(families().make("qwen3")->options(config).qkv_bias);

@@ -40,7 +40,7 @@ TEST(ModelConfig, ReadsSmolLm2) {
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.max_position_embeddings, 8192);
   EXPECT_EQ(config.rms_norm_eps, 1e-5);
-  EXPECT_EQ(config.rope_theta, 100000);
+  EXPECT_EQ(config.rope.theta, 100000);
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_FALSE(config.attention_bias);
   EXPECT_EQ(config.eos_token_ids, std::vector<int64_t>{2});
@@ -55,7 +55,7 @@ TEST(ModelConfig, ReadsTheNewSpelling) {
   config["dtype"] = "bfloat16";
   config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5e5}};
   config["head_dim"] = 32;
-  EXPECT_EQ(read(config).rope_theta, 5e5);
+  EXPECT_EQ(read(config).rope.theta, 5e5);
   EXPECT_EQ(read(config).head_dim, 32);
 }
 
@@ -66,6 +66,7 @@ TEST(ModelConfig, Qwen3WithAnUnusedWindow) {
                  {"use_sliding_window", false},
                  {"sliding_window", 4096},
                  {"max_window_layers", 28},
+                 {"num_hidden_layers", 2},
                  {"layer_types", {"full_attention", "full_attention"}}});
   EXPECT_EQ(read(config).head_dim, 128);
 }
@@ -78,7 +79,7 @@ TEST(ModelConfig, DefaultsOfAbsentFields) {
   }
   const ModelConfig read_config = read(config);
   EXPECT_EQ(read_config.num_key_value_heads, 9);
-  EXPECT_EQ(read_config.rope_theta, 10000);
+  EXPECT_EQ(read_config.rope.theta, 10000);
   EXPECT_EQ(read_config.rms_norm_eps, 1e-6);
   EXPECT_FALSE(read_config.tie_word_embeddings);
   EXPECT_TRUE(read_config.eos_token_ids.empty());
@@ -113,31 +114,64 @@ TEST_P(ModelConfigFaults, AreNamed) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, ModelConfigFaults,
-    testing::Values(Fault{R"({"model_type": null})", "model_type: missing"},
-                    Fault{R"({"model_type": "qwen4"})", "did you mean 'qwen"},
-                    Fault{R"({"model_type": 3})", "model_type: expected a text"},
-                    Fault{R"({"vocab_size": null})", "vocab_size: missing"},
-                    Fault{R"({"hidden_size": -1})", "hidden_size: expected an integer > 0, got -1"},
-                    Fault{R"({"hidden_size": "576"})", "hidden_size: expected an integer"},
-                    Fault{R"({"hidden_size": 577})", "hidden_size: 577 is not a multiple"},
-                    Fault{R"({"num_key_value_heads": 2})", "num_key_value_heads: 2 does not divide"},
-                    Fault{R"({"head_dim": 63})", "head_dim: expected an even number"},
-                    Fault{R"({"rms_norm_eps": 0})", "rms_norm_eps: expected a number > 0"},
-                    Fault{R"({"tie_word_embeddings": 1})", "tie_word_embeddings: expected true or false"},
-                    Fault{R"({"hidden_act": "gelu"})", "hidden_act: activation 'gelu'"},
-                    Fault{R"({"mlp_bias": true})", "mlp_bias"},
-                    Fault{R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
-                    Fault{R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})",
-                          "rope_type: rope scaling 'llama3'"},
-                    Fault{R"({"rope_scaling": {"type": "linear", "factor": 8}})", "rope scaling 'linear'"},
-                    Fault{R"({"rope_parameters": {"rope_type": "yarn"}})", "rope_parameters: rope_type"},
-                    Fault{R"({"rope_parameters": {"partial_rotary_factor": 0.5}})", "partial_rotary_factor"},
-                    Fault{R"({"rope_parameters": 3})", "expected a JSON object"},
-                    Fault{R"({"use_sliding_window": true})", "use_sliding_window"},
-                    Fault{R"({"sliding_window": 4096})", "sliding_window"},
-                    Fault{R"({"layer_types": ["full_attention", "sliding_attention"]})", "layer_types"},
-                    Fault{R"({"quantization_config": {"bits": 4}})", "quantization_config"},
-                    Fault{R"({"eos_token_id": "</s>"})", "eos_token_id: expected a token id"}));
+    testing::Values(
+        Fault{R"({"model_type": null})", "model_type: missing"},
+        Fault{R"({"model_type": "qwen4"})", "did you mean 'qwen"},
+        Fault{R"({"model_type": 3})", "model_type: expected a text"},
+        Fault{R"({"vocab_size": null})", "vocab_size: missing"},
+        Fault{R"({"hidden_size": -1})", "hidden_size: expected an integer > 0, got -1"},
+        Fault{R"({"hidden_size": "576"})", "hidden_size: expected an integer"},
+        Fault{R"({"hidden_size": 577})", "hidden_size: 577 is not a multiple"},
+        Fault{R"({"num_key_value_heads": 2})", "num_key_value_heads: 2 does not divide"},
+        Fault{R"({"head_dim": 63})", "head_dim: expected an even number"},
+        Fault{R"({"rms_norm_eps": 0})", "rms_norm_eps: expected a number > 0"},
+        Fault{R"({"tie_word_embeddings": 1})", "tie_word_embeddings: expected true or false"},
+        Fault{R"({"hidden_act": "gelu"})", "hidden_act: activation 'gelu'"},
+        Fault{R"({"partial_rotary_factor": 0.5})", "partial_rotary_factor"},
+        Fault{R"({"rope_scaling": {"rope_type": "llama3"}})", "rope_scaling: factor: missing"},
+        Fault{R"({"rope_scaling": {"type": "linear"}})", "factor: missing"},
+        Fault{R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4,
+                              "high_freq_factor": 4}})",
+              "high_freq_factor: expected more than low_freq_factor 4"},
+        Fault{R"({"rope_scaling": {"rope_type": "linear", "factor": 8, "mrope_section": [1]}})",
+              "mrope_section: not a field of rope scaling 'linear'"},
+        Fault{R"({"rope_scaling": {"rope_type": "longrope", "long_factor": [1]}})", "short_factor: missing"},
+        Fault{R"({"rope_scaling": {"rope_type": "longrope", "short_factor": [1]}})", "long_factor: missing"},
+        Fault{R"({"rope_parameters": {"rope_type": "dynamic", "factor": 2}})",
+              "rope_parameters: rope_type: rope scaling 'dynamic' is not supported"},
+        Fault{R"({"rope_parameters": {"full_attention": {}, "sliding_attention": {"rope_theta": 1}}})",
+              "differs by kind of layer is not supported for llama"},
+        Fault{R"({"model_type": "gemma3_text",
+                              "rope_parameters": {"full_attention": {"rope_theta": 9}, "chunked": {"rope_theta": 1}}})",
+              "chunked: expected full_attention and sliding_attention"},
+        Fault{R"({"model_type": "phi3", "partial_rotary_factor": 0.01})", "partial_rotary_factor: expected a part"},
+        Fault{R"({"rope_parameters": {"partial_rotary_factor": 0.5}})", "partial_rotary_factor"},
+        Fault{R"({"rope_parameters": 3})", "expected a JSON object"},
+        Fault{R"({"use_sliding_window": true})", "use_sliding_window"},
+        Fault{R"({"sliding_window": 4096})", "sliding_window"},
+        Fault{R"({"layer_types": ["full_attention", "sliding_attention"]})", "layer_types"},
+        Fault{R"({"model_type": "gemma2", "layer_types": ["full_attention"]})",
+              "layer_types: has 1 entries, expected 30"},
+        Fault{R"({"model_type": "gemma2", "layer_types": ["chunked_attention"]})",
+              "layer_types: 'chunked_attention' is not supported"},
+        Fault{R"({"model_type": "gemma2", "layer_types": "all"})", "layer_types: expected a list, got"},
+        Fault{R"({"model_type": "gemma2", "layer_types": [1]})", "layer_types: expected a list of texts"},
+        Fault{R"({"model_type": "gemma2", "attn_logit_softcapping": -1})",
+              "attn_logit_softcapping: expected a number > 0"},
+        Fault{R"({"model_type": "gemma2", "use_bidirectional_attention": true})",
+              "use_bidirectional_attention: true is not supported"},
+        Fault{R"({"model_type": "smollm3", "no_rope_layers": [1, 0]})", "no_rope_layers: has 2 entries, expected 30"},
+        Fault{R"({"model_type": "smollm3", "no_rope_layers": [true]})", "no_rope_layers: expected a list of integers"},
+        Fault{R"({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 5})",
+              "num_experts_per_tok: 5 is more than num_experts 4"},
+        Fault{R"({"model_type": "qwen3_moe", "output_router_logits": true})",
+              "output_router_logits: true is not supported"},
+        Fault{R"({"attention_dropout": 0.1})", "attention_dropout: dropout is not supported"},
+        Fault{R"({"attention_dropout": "0"})", "attention_dropout: expected a number"},
+        Fault{R"({"residual_multiplier": 0.22})",
+              "residual_multiplier: not a field of 'llama' that rqat knows (value 0.22)"},
+        Fault{R"({"quantization_config": {"bits": 4}})", "quantization_config"},
+        Fault{R"({"eos_token_id": "</s>"})", "eos_token_id: expected a token id"}));
 
 TEST(ModelConfig, MissingFileAndWrongKindAreIoErrors) {
   const TemporaryFolder folder;

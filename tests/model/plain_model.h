@@ -43,7 +43,7 @@ class PlainModel {
   at::Tensor rotate(const at::Tensor& x) const {
     const int64_t length = x.size(0), half = config_.head_dim / 2;
     const at::Tensor frequency =
-        at::pow(config_.rope_theta, at::arange(half, at::kDouble) * (-1.0 / static_cast<double>(half)));
+        at::pow(config_.rope.theta, at::arange(half, at::kDouble) * (-1.0 / static_cast<double>(half)));
     const at::Tensor angle = at::outer(at::arange(length, at::kDouble), frequency).unsqueeze(1);
     const at::Tensor turned =
         at::complex(x.slice(-1, 0, half), x.slice(-1, half)) * at::polar(at::ones_like(angle), angle);

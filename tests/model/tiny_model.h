@@ -45,6 +45,11 @@ inline ModelConfig tiny_config(const std::string& model_type = "llama", bool tie
   config.max_position_embeddings = 512;
   config.rms_norm_eps = 1e-5;
   config.tie_word_embeddings = tied;
+  if (model_type == "qwen3_moe") {
+    config.num_experts = 5;
+    config.num_experts_per_tok = 2;
+    config.moe_intermediate_size = 32;
+  }
   return config;
 }
 
@@ -54,6 +59,12 @@ inline io::TensorMap random_weights(const ModelConfig& config, uint64_t seed = 1
   io::TensorMap map;
   const auto normal = [](at::IntArrayRef shape) { return at::randn(shape) * 0.2; };
   const auto norm = [](int64_t size) { return at::rand({size}) + 0.5; };
+  if (config.model_type == "qwen3_moe") {
+    nn::FloatLayerFactory factory;
+    for (const auto& [name, shape] : CausalLM(config, factory, at::kFloat, at::kMeta).weight_shapes())
+      map[name] = shape.size() == 1 ? norm(shape[0]) : normal(shape);
+    return map;
+  }
   const int64_t hidden = config.hidden_size, query = config.num_attention_heads * config.head_dim;
   const int64_t kv = config.num_key_value_heads * config.head_dim;
   map["model.embed_tokens.weight"] = normal({config.vocab_size, hidden});

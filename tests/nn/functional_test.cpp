@@ -41,7 +41,7 @@ TEST(Functional, RmsNormGradients) {
 TEST(Functional, RopeRotatesHalvesAndBack) {
   at::manual_seed(2);
   const at::Tensor x = leaf({5, 2, 8}), x2 = copy_of(x), dy = at::randn({5, 2, 8});
-  const auto [cos, sin] = rope_tables(at::arange(3, 8, at::kLong), rope_inverse_frequency(8, 100, at::kCPU));
+  const auto [cos, sin] = rope_tables(at::arange(3, 8, at::kLong), rope_frequencies({.theta = 100}, 8, 64, at::kCPU));
   const at::Tensor y = rope(x, cos, sin);
   const at::Tensor low = x2.slice(-1, 0, 4), high = x2.slice(-1, 4, 8), c = cos.unsqueeze(1), s = sin.unsqueeze(1);
   const at::Tensor y2 = at::cat({low * c - high * s, high * c + low * s}, -1);
@@ -49,6 +49,48 @@ TEST(Functional, RopeRotatesHalvesAndBack) {
   y.backward(dy);
   y2.backward(dy);
   expect_close(x.grad(), x2.grad());
+}
+
+TEST(Functional, RopeLeavesTheEndOfAHead) {
+  at::manual_seed(2);
+  const at::Tensor x = leaf({5, 2, 8}), x2 = copy_of(x), dy = at::randn({5, 2, 8});
+  const auto [cos, sin] =
+      rope_tables(at::arange(5, at::kLong), rope_frequencies({.theta = 100, .rotated_part = 0.5}, 8, 64, at::kCPU));
+  const at::Tensor y = rope(x, cos, sin);
+  const at::Tensor low = x2.slice(-1, 0, 2), high = x2.slice(-1, 2, 4), c = cos.unsqueeze(1), s = sin.unsqueeze(1);
+  const at::Tensor y2 = at::cat({low * c - high * s, high * c + low * s, x2.slice(-1, 4)}, -1);
+  expect_close(y, y2);
+  y.backward(dy);
+  y2.backward(dy);
+  expect_close(x.grad(), x2.grad());
+}
+
+TEST(Functional, RmsNormWithAnOffset) {
+  at::manual_seed(6);
+  Parameter weight;
+  weight.compute = at::randn({16}) * 0.1;
+  const at::Tensor x = leaf({4, 16}), x2 = copy_of(x), w2 = copy_of(weight.compute), dy = at::randn({4, 16});
+  const at::Tensor y = rms_norm(x, weight, 1e-5, {.weight_offset = 1, .round_last = true});
+  const at::Tensor y2 = x2 * (x2.square().mean(-1, true) + 1e-5).rsqrt() * (w2 + 1);
+  expect_close(y, y2);
+  y.backward(dy);
+  y2.backward(dy);
+  expect_close(x.grad(), x2.grad());
+  expect_close(weight.grad, w2.grad());
+}
+
+TEST(Functional, GatedByTheTanhFormOfGelu) {
+  at::manual_seed(3);
+  const at::Tensor gate = leaf({6, 10}), up = leaf({6, 10}), gate2 = copy_of(gate), up2 = copy_of(up),
+                   dy = at::randn({6, 10});
+  const at::Tensor inner = std::sqrt(2 / M_PI) * (gate2 + 0.044715 * gate2.pow(3));
+  const at::Tensor y = gated(GatedActivation::kGeluTanh, gate, up), y2 = 0.5 * gate2 * (1 + inner.tanh()) * up2;
+  expect_close(y, y2);
+  y.backward(dy);
+  y2.backward(dy);
+  expect_close(gate.grad(), gate2.grad());
+  expect_close(up.grad(), up2.grad());
+  EXPECT_TRUE(gated(GatedActivation::kSilu, gate, up).equal(silu_mul(gate, up)));
 }
 
 TEST(Functional, SiluMulGradients) {
@@ -88,6 +130,23 @@ TEST(Functional, SegmentAttentionGradientsWithParents) {
   const at::Tensor q = leaf({13, 4, 8}), k = leaf({13, 2, 8}), v = leaf({13, 2, 8}), dy = at::randn({13, 4, 8});
   const at::Tensor q2 = copy_of(q), k2 = copy_of(k), v2 = copy_of(v);
   const at::Tensor y = nn::segment_attention(q, k, v, segments), y2 = dense_attention(q2, k2, v2, segments);
+  expect_close(y, y2);
+  y.backward(dy);
+  y2.backward(dy);
+  expect_close(q.grad(), q2.grad());
+  expect_close(k.grad(), k2.grad());
+  expect_close(v.grad(), v2.grad());
+}
+
+TEST(Functional, SegmentAttentionPassesItsOptionsToTheBackward) {
+  at::manual_seed(4);
+  const at::Tensor q = leaf({9, 4, 8}), k = leaf({9, 2, 8}), v = leaf({9, 2, 8}), dy = at::randn({9, 4, 8});
+  const at::Tensor q2 = copy_of(q), k2 = copy_of(k), v2 = copy_of(v);
+  const at::Tensor y = nn::segment_attention(q, k, v, {{0, 9, -1}}, {.scale = 0.5, .softcap = 2, .window = 3});
+  const at::Tensor keys = k2.repeat_interleave(2, 1).permute({1, 2, 0}), ones = at::ones({9, 9}, at::kBool);
+  const at::Tensor scores = 2 * at::tanh(at::matmul(q2.transpose(0, 1), keys) * 0.5 / 2);
+  const at::Tensor p = scores.masked_fill(ones.triu(1), -INFINITY).masked_fill(ones.tril(-3), -INFINITY).softmax(-1);
+  const at::Tensor y2 = at::matmul(p, v2.repeat_interleave(2, 1).transpose(0, 1)).transpose(0, 1);
   expect_close(y, y2);
   y.backward(dy);
   y2.backward(dy);

@@ -30,6 +30,7 @@ struct Problem {
   ops::PreparedWeight head, teacher_head;
   PolicyTargets policy;
   double normalizer = 1;
+  double softcap = 0;  ///< of the student's logits
 
   int64_t rows() const { return hidden.size(0); }
 };
@@ -76,7 +77,7 @@ inline Computed compute(const Objective& objective, const Problem& problem, bool
   input.hidden = problem.hidden;
   input.targets = problem.targets;
   input.row_weight = problem.row_weight;
-  input.head = {&problem.head, want_gradient ? &computed.head_grad : nullptr};
+  input.head = {&problem.head, want_gradient ? &computed.head_grad : nullptr, problem.softcap};
   input.teacher = &teacher;
   input.policy = &problem.policy;
   input.normalizer = problem.normalizer;
@@ -199,7 +200,9 @@ inline Reference reference(const ObjectiveCase& objective, const Problem& proble
   const at::AutoGradMode grad_mode(true);
   const at::Tensor hidden = problem.hidden.to(at::kDouble).requires_grad_(true);
   const at::Tensor head = problem.head.plain.to(at::kDouble).requires_grad_(true);
-  const at::Tensor loss = objective.loss(problem, at::mm(hidden, head.t()));
+  at::Tensor logits = at::mm(hidden, head.t());
+  if (problem.softcap > 0) logits = problem.softcap * at::tanh(logits / problem.softcap);
+  const at::Tensor loss = objective.loss(problem, logits);
   const std::vector<at::Tensor> grads = torch::autograd::grad({loss}, {hidden, head});
   return {loss.item<double>(), grads[0], grads[1]};
 }

@@ -50,6 +50,12 @@ TEST_P(ObjectiveContract, VocabulariesMayDifferByPadding) {
   expect_reference(random_problem(7, 50, 16, 53));
 }
 
+TEST_P(ObjectiveContract, CappedLogits) {
+  Problem problem = random_problem(7, 53, 16, 50);
+  problem.softcap = 1.5;
+  expect_reference(problem);
+}
+
 TEST_P(ObjectiveContract, RowWeightsCount) {
   Problem problem = random_problem();
   problem.row_weight = at::rand({7}) + 0.5;

@@ -40,6 +40,14 @@ TEST(Tiles, LogProbsAtATemperature) {
   }
 }
 
+TEST(Tiles, LogProbsOfCappedLogits) {
+  const Problem problem = random_problem(20);
+  const at::Tensor logits =
+      2 * at::tanh(at::mm(problem.hidden.to(at::kDouble), problem.head.plain.to(at::kDouble).t()) / 2);
+  const LogProbs actual = log_probs(problem.hidden, {&problem.head, nullptr, 2}, problem.targets, 0.7);
+  EXPECT_LT(relative_difference(actual.log_prob, log_probs64(problem, logits, 0.7)), 1e-6);
+}
+
 TEST(Tiles, ScoresSumOverRows) {
   for (const int64_t teacher_vocab : {53, 50, 60}) {
     const Problem problem = random_problem(1100, 53, 16, teacher_vocab);

@@ -47,6 +47,23 @@ TEST_P(Blocks, RmsNormEqualsItsFormulaAndItsDerivative) {
   }
 }
 
+TEST_P(Blocks, RmsNormStyles) {
+  const at::Tensor x = random({70, 576}), weight = random({576}), dy = random({70, 576});
+  const NormStyle style{.weight_offset = 1, .round_last = true};
+  const auto [y, rstd] = rms_norm(x, weight, 1e-5, style);
+  const at::Tensor plain = x.to(at::kFloat) * rstd.unsqueeze(1) * (weight.to(at::kFloat) + 1);
+  EXPECT_TRUE(at::equal(y, plain.to(GetParam())));
+  at::Tensor vx = variable(x), vw = variable(weight);
+  (vx * (vx.square().mean({-1}, true) + 1e-5).rsqrt() * (vw + 1)).backward(wide(dy));
+  at::Tensor grad = at::zeros({576}), composed_grad = at::zeros({576});
+  EXPECT_TRUE(test::close(rms_norm_backward(dy, x, weight, rstd, grad, style), vx.grad(), tolerance()));
+  EXPECT_TRUE(test::close(grad, vw.grad(), 5e-6));  // nothing on its way there is rounded
+  EXPECT_TRUE(test::close(composed::rms_norm(x, weight, 1e-5, style).first, y, tolerance()));
+  const at::Tensor composed_dx = composed::rms_norm_backward(dy, x, weight, rstd, composed_grad, style);
+  EXPECT_TRUE(test::close(composed_dx, vx.grad(), tolerance()));
+  EXPECT_TRUE(test::close(composed_grad, vw.grad(), 5e-6));
+}
+
 TEST_P(Blocks, RmsNormRoundsBeforeTheWeight) {
   const at::Tensor x = random({64, 576}), weight = random({576});
   const auto [y, rstd] = rms_norm(x, weight, 1e-5);
@@ -97,7 +114,7 @@ struct AttentionOracle {
   at::Tensor q, k, v, out, logsumexp;
 
   AttentionOracle(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
-                  const std::vector<Segment>& segments, double scale)
+                  const std::vector<Segment>& segments, const AttentionOptions& options)
       : q(variable(q_in)), k(variable(k_in)), v(variable(v_in)) {
     const int64_t heads = q.size(1), group = heads / k.size(1);
     std::vector<at::Tensor> rows(q.size(0), at::zeros({heads, q.size(2)}, at::kDouble));
@@ -110,10 +127,13 @@ struct AttentionOracle {
         for (const int64_t above : path)
           for (int64_t i = segments[above].begin; i < segments[above].end; ++i) seen.push_back(i);
         for (int64_t i = segment.begin; i <= t; ++i) seen.push_back(i);
+        const auto window = static_cast<size_t>(options.window);
+        if (window > 0 && seen.size() > window) seen.erase(seen.begin(), seen.end() - options.window);
         const at::Tensor index = at::tensor(seen);
         const at::Tensor keys = k.index_select(0, index).repeat_interleave(group, 1);
         const at::Tensor values = v.index_select(0, index).repeat_interleave(group, 1);
-        const at::Tensor scores = (keys * q[t]).sum(-1) * scale;  // [seen, H]
+        at::Tensor scores = (keys * q[t]).sum(-1) * options.scale;  // [seen, H]
+        if (options.softcap > 0) scores = options.softcap * at::tanh(scores / options.softcap);
         logsumexp[t].copy_(scores.detach().logsumexp(0));
         rows[t] = (scores.softmax(0).unsqueeze(-1) * values).sum(0);
       }
@@ -126,6 +146,7 @@ struct AttentionCase {
   const char* name;
   int64_t heads, kv_heads, size, tokens;
   std::vector<Segment> segments;
+  AttentionOptions options{.scale = 0.2};
 };
 void PrintTo(const AttentionCase& c, std::ostream* out) { *out << c.name; }
 
@@ -152,7 +173,20 @@ INSTANTIATE_TEST_SUITE_P(
                           160,
                           {{0, 40, -1}, {40, 75, 0}, {75, 90, 1}, {90, 95, 1}, {95, 125, 0}, {125, 160, 4}}},
             AttentionCase{"gaps and an empty segment", 2, 2, 64, 60, {{5, 20, -1}, {20, 20, 0}, {25, 50, 0}}},
-            AttentionCase{"odd head", 2, 1, 24, 40, {{0, 40, -1}}})));
+            AttentionCase{"odd head", 2, 1, 24, 40, {{0, 40, -1}}},
+            AttentionCase{"capped", 4, 2, 64, 150, {{0, 63, -1}, {63, 150, 0}}, {.scale = 0.2, .softcap = 1.5}},
+            AttentionCase{"window of one", 2, 1, 32, 70, {{0, 70, -1}}, {.scale = 0.2, .window = 1}},
+            AttentionCase{"window within a block", 2, 1, 32, 140, {{0, 140, -1}}, {.scale = 0.2, .window = 5}},
+            AttentionCase{"window over blocks", 4, 2, 64, 330, {{0, 330, -1}}, {.scale = 0.2, .window = 100}},
+            AttentionCase{"window of whole blocks", 2, 2, 32, 256, {{0, 256, -1}}, {.scale = 0.2, .window = 64}},
+            AttentionCase{"window longer than all", 2, 1, 32, 90, {{0, 90, -1}}, {.scale = 0.2, .window = 500}},
+            AttentionCase{"window into parents, capped",
+                          6,
+                          2,
+                          64,
+                          240,
+                          {{0, 70, -1}, {70, 150, 0}, {150, 155, 1}, {155, 200, 0}, {200, 240, -1}},
+                          {.scale = 0.2, .softcap = 2, .window = 90}})));
 
 TEST_P(Attention, EqualsTheDefinitionAndItsDerivative) {
   at::manual_seed(2);
@@ -161,23 +195,23 @@ TEST_P(Attention, EqualsTheDefinitionAndItsDerivative) {
   const at::Tensor q = at::randn({c.tokens, c.heads, c.size}).to(dtype);
   const at::Tensor k = at::randn({c.tokens, c.kv_heads, c.size}).to(dtype);
   const at::Tensor v = at::randn({c.tokens, c.kv_heads, c.size}).to(dtype), dout = at::randn_like(q);
-  const AttentionOracle oracle(q, k, v, c.segments, 0.2);
+  const AttentionOracle oracle(q, k, v, c.segments, c.options);
   oracle.out.backward(wide(dout));
   // Probabilities and score gradients pass through bf16 on their way into the products.
   const double tolerance = half ? 0.01 : 3e-6;
-  const auto [out, logsumexp] = segment_attention(q, k, v, c.segments, 0.2);
+  const auto [out, logsumexp] = segment_attention(q, k, v, c.segments, c.options);
   EXPECT_EQ(out.scalar_type(), dtype);
   EXPECT_TRUE(test::close(out, oracle.out.detach(), tolerance));
   EXPECT_TRUE(test::close(logsumexp, oracle.logsumexp, 1e-5));
-  const AttentionGradients gradients = segment_attention_backward(dout, q, k, v, out, logsumexp, c.segments, 0.2);
+  const AttentionGradients gradients = segment_attention_backward(dout, q, k, v, out, logsumexp, c.segments, c.options);
   EXPECT_TRUE(test::close(gradients.q, oracle.q.grad(), tolerance));
   EXPECT_TRUE(test::close(gradients.k, oracle.k.grad(), tolerance));
   EXPECT_TRUE(test::close(gradients.v, oracle.v.grad(), tolerance));
 
-  const auto composed_out = composed::segment_attention(q, k, v, c.segments, 0.2);
+  const auto composed_out = composed::segment_attention(q, k, v, c.segments, c.options);
   EXPECT_TRUE(test::close(composed_out.first, oracle.out.detach(), tolerance));
-  const AttentionGradients composed_gradients =
-      composed::segment_attention_backward(dout, q, k, v, composed_out.first, composed_out.second, c.segments, 0.2);
+  const AttentionGradients composed_gradients = composed::segment_attention_backward(
+      dout, q, k, v, composed_out.first, composed_out.second, c.segments, c.options);
   EXPECT_TRUE(test::close(composed_gradients.q, oracle.q.grad(), tolerance));
   EXPECT_TRUE(test::close(composed_gradients.k, oracle.k.grad(), tolerance));
   EXPECT_TRUE(test::close(composed_gradients.v, oracle.v.grad(), tolerance));
@@ -203,7 +237,7 @@ TEST_P(Blocks, DecodeAttentionEqualsTheDefinition) {
     const std::vector<int64_t> slots = {4, 0, 2}, lengths = {1, 150, 67};
     v[2].slice(1, 67).fill_(NAN);  // behind a row's length anything may lie
     const at::Tensor out = decode_attention(q, k, v, slots, lengths),
-                     again = composed::decode_attention(q, k, v, slots, lengths, 1 / std::sqrt(double(size)));
+                     again = composed::decode_attention(q, k, v, slots, lengths, {1 / std::sqrt(double(size))});
     for (size_t i = 0; i < slots.size(); ++i) {
       const at::Tensor keys = wide(k[slots[i]].slice(1, 0, lengths[i])).repeat_interleave(3, 0);
       const at::Tensor values = wide(v[slots[i]].slice(1, 0, lengths[i])).repeat_interleave(3, 0);
@@ -212,6 +246,23 @@ TEST_P(Blocks, DecodeAttentionEqualsTheDefinition) {
       EXPECT_TRUE(test::close(out[i], expected, half() ? 0.004 : 2e-6)) << size << " row " << i;
       EXPECT_TRUE(test::close(again[i], expected, half() ? 0.004 : 2e-6)) << size << " row " << i;
     }
+  }
+}
+
+TEST_P(Blocks, DecodeAttentionWithWindowAndCap) {
+  const at::Tensor k = random({2, 2, 90, 64}), v = random({2, 2, 90, 64}), q = random({3, 10, 64});
+  const std::vector<int64_t> slots = {0, 1, 1}, lengths = {3, 20, 90};
+  const AttentionOptions options{.scale = 0.2, .softcap = 1.5, .window = 20};
+  const at::Tensor out = decode_attention(q, k, v, slots, lengths, options),
+                   again = composed::decode_attention(q, k, v, slots, lengths, options);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const int64_t first = std::max<int64_t>(0, lengths[i] - 20);
+    const at::Tensor keys = wide(k[slots[i]].slice(1, first, lengths[i])).repeat_interleave(5, 0);
+    const at::Tensor values = wide(v[slots[i]].slice(1, first, lengths[i])).repeat_interleave(5, 0);
+    const at::Tensor scores = 1.5 * at::tanh((keys * wide(q[i]).unsqueeze(1)).sum(-1) * (0.2 / 1.5));
+    const at::Tensor expected = (scores.softmax(-1).unsqueeze(-1) * values).sum(1);
+    EXPECT_TRUE(test::close(out[i], expected, half() ? 0.004 : 2e-6)) << i;
+    EXPECT_TRUE(test::close(again[i], expected, half() ? 0.004 : 2e-6)) << i;
   }
 }
 
@@ -291,6 +342,8 @@ TEST(Transformer, WrongSegmentsAreNamed) {
               segment_attention_backward(q, q, k, k, q, at::zeros({10, 3}), {});
             }),
             "[segment_attention_backward] expected logsumexp float32 [10, 4], got Float [10, 3]");
+  EXPECT_EQ(test::value_error([&] { segment_attention(q, k, k, {}, {.window = -1}); }),
+            "[segment_attention] expected softcap and window >= 0, got 0 and -1");
   const at::Tensor cache = at::zeros({2, 2, 6, 8});
   EXPECT_EQ(test::value_error([&] { decode_attention(q.slice(0, 0, 1), cache, cache, {0}, {7}); }),
             "[decode_attention] expected slot in 0..1 and length in 1..6 of row 0, got 0 and 7");

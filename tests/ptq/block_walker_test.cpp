@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "ptq/tiny_quantized.h"
 #include "rqat/base/error.h"
@@ -46,6 +47,47 @@ std::map<std::string, at::Tensor> all_inputs(model::CausalLM& model, const Calib
   std::map<std::string, at::Tensor> inputs;
   for (const auto& [name, parts] : seen) inputs[name] = at::cat(parts);
   return inputs;
+}
+
+TEST(BlockWalkerTest, ExpertsAreGroupedWhetherTheProbeReachesThemOrNot) {
+  const auto model = quantized_model("{}", "qwen3_moe");
+  const Calibration calibration = random_calibration();
+  BlockWalker walker(*model, calibration);
+  const auto groups = walker.input_groups();
+  ASSERT_EQ(groups.size(), 2U + 2 * 5);
+  std::set<nn::LinearBase*> seen;
+  for (size_t i = 2; i < groups.size(); ++i) {
+    const bool pair = groups[i].size() == 2;
+    EXPECT_THAT(names(groups[i]),
+                pair ? testing::ElementsAreArray({"gate_proj", "up_proj"}) : testing::ElementsAreArray({"down_proj"}));
+    const std::string expert = groups[i][0]->name().substr(0, groups[i][0]->name().rfind('.'));
+    for (nn::LinearBase* layer : groups[i]) EXPECT_EQ(layer->name().substr(0, expert.size()), expert);
+    seen.insert(groups[i].begin(), groups[i].end());
+  }
+  EXPECT_EQ(seen.size(), 15U);
+}
+
+TEST(BlockWalkerTest, HessiansOfExpertsCountTheTokensSentToThem) {
+  const auto model = quantized_model("{num_bits: 4, group_size: 16}", "qwen3_moe");
+  const Calibration one_token{nn::make_token_batch({{7}})};  // reaches two of five experts
+  for (const Calibration& calibration : {random_calibration(), one_token}) {
+    const auto inputs = all_inputs(*model, calibration);
+    BlockWalker walker(*model, calibration);
+    const auto layers = model->block_linears(0);
+    const std::vector<at::Tensor> hessians = walker.hessians(layers);
+    int unreached = 0;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto seen = inputs.find(layers[i]->name());
+      at::Tensor expected = at::eye(layers[i]->spec().in_features, at::kDouble);
+      if (seen != inputs.end()) {
+        const at::Tensor& x = seen->second;
+        expected = x.t().matmul(x) * (2.0 / static_cast<double>(x.size(0)));
+      }
+      unreached += seen == inputs.end();
+      EXPECT_TRUE(hessians[i].to(at::kDouble).allclose(expected, 1e-4, 1e-5)) << layers[i]->name();
+    }
+    EXPECT_EQ(unreached, calibration.size() == 1 ? 3 * 3 : 0);
+  }
 }
 
 TEST(BlockWalkerTest, HessiansAreThoseOfAWholeForward) {

@@ -6,12 +6,15 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rqat/base/registry.h"
 #include "rqat/io/safetensors.h"
+#include "rqat/model/decoder_options.h"
 #include "rqat/model/model_config.h"
 #include "rqat/nn/batch.h"
 #include "rqat/nn/kv_cache.h"
@@ -20,17 +23,16 @@
 
 namespace rqat::model {
 
-/// Options by which the families differ.
-struct DecoderOptions {
-  bool qkv_bias = false;
-  bool output_bias = false;  ///< o_proj
-  bool qk_norm = false;      ///< RMSNorm over head_dim of q and k, before rope
-};
-
-/// A family turns a config into options; registry kind "families".
+/// A family knows its fields of config.json and turns a config into options; registry kind "families".
 class Family {
  public:
   virtual ~Family() = default;
+  /// Sets fields that config.json may leave out and whose values are then others than ModelConfig's own.
+  virtual void set_defaults(ModelConfig& config) const { (void)config; }
+  /// Fields of config.json that this family has beyond those of every family, by their names there.
+  virtual std::vector<std::string> fields() const = 0;
+  /// More fields that checkpoints of this family hold and that leave its maths alone.
+  virtual std::vector<std::string> neutral_fields() const { return {}; }
   virtual DecoderOptions options(const ModelConfig& config) const = 0;
 };
 const base::Registry<Family>& families();
@@ -41,7 +43,7 @@ class DecoderBlock;
 /// Where and how attention looks: segments alone, or segments appended to cache slots.
 struct ForwardContext {
   const nn::TokenBatch* batch = nullptr;
-  at::Tensor cos, sin;           ///< fp32 [T, head_dim / 2]
+  std::vector<std::pair<at::Tensor, at::Tensor>> ropes;  ///< (cos, sin) of DecoderOptions::ropes, fp32 [T, R/2]
   nn::KvCache* cache = nullptr;  ///< when set, segment i is appended to slots[i] and attends to all of it
   std::vector<int64_t> slots;
 };
@@ -54,6 +56,7 @@ class CausalLM {
   ~CausalLM();
 
   const ModelConfig& config() const { return config_; }
+  const DecoderOptions& options() const { return options_; }
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
 
@@ -62,26 +65,31 @@ class CausalLM {
   void load_weights(const io::TensorSource& source);
   /// All weights as the forward sees them (W_hat for quantised linears), HF names.
   io::TensorMap weights();
+  /// Shapes of the same, known before there are weights.
+  std::map<std::string, std::vector<int64_t>> weight_shapes();
 
   // --- whole forward ---
   /// Hidden states [T, D] after the final norm. In grad mode the graph starts at the embedding's output.
   at::Tensor hidden(const nn::TokenBatch& batch);
   /// The same with a cache: segment i is appended to slots[i]; slot lengths are advanced. Never records gradients.
+  /// Where rope has factors for long sequences, they apply when the cache's capacity exceeds the original length;
+  /// without a cache, when a sequence does.
   /// Throws std::invalid_argument (slots and segments differ in number, a slot twice, a segment with a parent,
   /// positions that do not continue the slot; the last on CPU only) and DataError (slot full).
   at::Tensor hidden(const nn::TokenBatch& batch, nn::KvCache& cache, const std::vector<int64_t>& slots);
-  /// fp32 logits [R, V] of hidden states [R, D], no gradient. For few rows only: generation, tests, `rqat forward`.
+  /// fp32 logits [R, V] of hidden states [R, D], no gradient, with options().logit_softcap applied. For few rows only:
+  /// generation, tests, `rqat forward`.
   at::Tensor logits(const at::Tensor& hidden);
   std::unique_ptr<nn::KvCache> make_cache(int64_t slots, int64_t capacity) const;
 
   // --- walking block by block (ptq) ---
-  ForwardContext context(const nn::TokenBatch& batch) const;
+  ForwardContext context(const nn::TokenBatch& batch) const { return context(batch, nullptr); }
   at::Tensor embed(const nn::TokenBatch& batch);
   int64_t num_blocks() const { return static_cast<int64_t>(blocks_.size()); }
   /// Gradients are recorded in grad mode when `hidden_TD` requires grad.
   at::Tensor forward_block(int64_t index, const at::Tensor& hidden_TD, const ForwardContext& context);
   at::Tensor final_norm(const at::Tensor& hidden_TD);
-  /// Linears of block `index` in the order q, k, v, o, gate, up, down.
+  /// Linears of block `index` in the order q, k, v, o, gate, up, down; with experts, the last three of each in turn.
   std::vector<nn::LinearBase*> block_linears(int64_t index);
 
   // --- parameters ---
@@ -107,8 +115,10 @@ class CausalLM {
  private:
   struct Slot;  ///< a place for one tensor of a checkpoint
   std::vector<Slot> weight_slots();
+  static void place_in_fused(const FusedLinear& fused, const std::string& prefix, std::vector<Slot>& slots);
   nn::ParameterList own_parameters();  ///< all but those of linears
   at::Tensor forward_blocks(at::Tensor hidden_TD, const ForwardContext& context);
+  ForwardContext context(const nn::TokenBatch& batch, const nn::KvCache* cache) const;
 
   ModelConfig config_;
   DecoderOptions options_;
@@ -118,7 +128,7 @@ class CausalLM {
   std::vector<std::unique_ptr<DecoderBlock>> blocks_;
   ops::PreparedWeight prepared_head_;
   uint32_t prepared_head_version_ = 0;
-  at::Tensor inverse_frequency_;
+  std::vector<nn::RopeFrequencies> ropes_;
   std::function<void(int64_t)> block_backward_observer_;
 };
 

@@ -17,6 +17,6 @@ namespace rqat::nn {
 /// sequences may be mixed; only long runs of tokens behind a long past are computed one segment at a time.
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<Segment>& segments, KvCache& cache, int64_t layer,
-                            const std::vector<int64_t>& slots);
+                            const std::vector<int64_t>& slots, const ops::AttentionOptions& options = {});
 
 }  // namespace rqat::nn

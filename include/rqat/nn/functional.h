@@ -27,18 +27,26 @@ GradientBuffer gradient_of(Parameter& parameter);
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, GradientBuffer weight_gradient,
                   GradientBuffer bias_gradient);
 
-/// RMSNorm (1910.07467) over the last dimension: x / sqrt(mean(x^2) + eps) * weight.
-at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps);
+/// RMSNorm (1910.07467) over the last dimension: x / sqrt(mean(x^2) + eps) * weight, see ops::NormStyle.
+at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps, const ops::NormStyle& style = {});
 
-/// Rotary embedding (2104.09864), halves convention: x [T, heads, E], cos and sin fp32 [T, E/2].
+/// Rotary embedding (2104.09864), halves convention: x [T, heads, E], cos and sin fp32 [T, R/2] with R <= E; elements
+/// from R on stay as they are.
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 
 /// silu(gate) * up (2002.05202).
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 
+enum class GatedActivation {
+  kSilu,
+  kGeluTanh,  ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+};
+/// activation(gate) * up.
+at::Tensor gated(GatedActivation activation, const at::Tensor& gate, const at::Tensor& up);
+
 /// Causal attention within segments, see ops::segment_attention. q [T, H, E], k, v [T, J, E] -> [T, H, E].
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const std::vector<ops::Segment>& segments);
+                             const std::vector<ops::Segment>& segments, const ops::AttentionOptions& options = {});
 
 /// Rows `ids` int64 [T] of `table` [V, D] -> [T, D]. In grad mode the result requires grad even when the table is
 /// frozen: here the graph of a model starts. Throws DataError when an id lies outside the table (checked on CPU).

@@ -8,8 +8,8 @@
 
 namespace rqat::nn {
 
-enum class Role { kWeight, kBias, kNorm, kEmbedding, kHead, kScale, kZeroPoint };
-const char* role_name(Role role);  ///< "weight", "bias", "norm", "embedding", "head", "scale", "zero_point"
+enum class Role { kWeight, kBias, kNorm, kEmbedding, kHead, kRouter, kScale, kZeroPoint };
+const char* role_name(Role role);  ///< "weight", "bias", "norm", "embedding", "head", "router", "scale", "zero_point"
 
 /// `compute` is what the forward multiplies with (bf16 or fp32). `master` and `grad` exist only while training:
 /// make_master() creates them; the optimizer steps `master`; refresh() rounds it into `compute`. With fp32 compute,

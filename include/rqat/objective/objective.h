@@ -13,10 +13,11 @@
 
 namespace rqat::objective {
 
-/// A language-model head: logits = hidden * weight^T.
+/// A language-model head: logits = hidden * weight^T, or cap * tanh(hidden * weight^T / cap).
 struct Head {
   const ops::PreparedWeight* weight = nullptr;  ///< [V, D]
   at::Tensor* weight_grad = nullptr;            ///< fp32 [V, D] to add into; nullptr = frozen
+  double softcap = 0;                           ///< 0 = none
 };
 
 /// What the teacher says about the rows: its hidden states and head (logits are made tile by tile).

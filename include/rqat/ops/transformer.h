@@ -11,12 +11,19 @@
 
 namespace rqat::ops {
 
-/// y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; fp32 inside, rounded to x's dtype before the product
-/// with weight as transformers does. Returns (y, rstd fp32 [rows]).
-std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+/// In what the RMSNorms of model families differ.
+struct NormStyle {
+  double weight_offset = 0;  ///< added to the weight: 1 where checkpoints hold weight - 1
+  bool round_last = false;   ///< round to x's dtype after the product with weight instead of before it
+};
+
+/// y = x / sqrt(mean(x^2) + eps) * (weight + weight_offset) over the last dimension; fp32 inside, rounded to x's dtype
+/// where `style` says, as transformers does. Returns (y, rstd fp32 [rows]).
+std::pair<at::Tensor, at::Tensor> rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                                           const NormStyle& style = {});
 /// Returns dx; adds dweight (fp32) into `weight_grad` when defined.
 at::Tensor rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                             const at::Tensor& rstd, at::Tensor& weight_grad);
+                             const at::Tensor& rstd, at::Tensor& weight_grad, const NormStyle& style = {});
 
 /// Rotary embedding, halves convention (HF): x [T, heads, E], cos/sin fp32 [T, E/2]. Returns a new tensor.
 /// The backward is the same call with `inverse`.
@@ -37,20 +44,29 @@ struct Segment {
 /// The segments that `segment` sees whole, the outermost first.
 std::vector<Segment> ancestors(const std::vector<Segment>& segments, const Segment& segment);
 
+/// score = scale * q.k; with a cap: cap * tanh(scale * q.k / cap), which keeps scores within +-cap.
+struct AttentionOptions {
+  double scale = 0;    ///< 0 = 1/sqrt(E)
+  double softcap = 0;  ///< 0 = none
+  int64_t window = 0;  ///< keys a query sees, its own the last of them; 0 = all before it
+};
+
 /// Causal attention within segments. q [T, H, E], k, v [T, J, E] -> out [T, H, E] and logsumexp fp32 [T, H].
-/// Softmax scale 1/sqrt(E) unless given (> 0).
 std::pair<at::Tensor, at::Tensor> segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                                    const std::vector<Segment>& segments, double scale = 0);
+                                                    const std::vector<Segment>& segments,
+                                                    const AttentionOptions& options = {});
 struct AttentionGradients {
   at::Tensor q, k, v;
 };
 AttentionGradients segment_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                               const at::Tensor& v, const at::Tensor& out, const at::Tensor& logsumexp,
-                                              const std::vector<Segment>& segments, double scale = 0);
+                                              const std::vector<Segment>& segments,
+                                              const AttentionOptions& options = {});
 
 /// One new token per slot against its cache. q [S, H, E]; k_cache, v_cache [slots, J, capacity, E]; row i attends to
-/// positions 0..lengths[i]-1 of slot slots[i] -> [S, H, E].
+/// positions 0..lengths[i]-1 of slot slots[i], with a window the last of them -> [S, H, E].
 at::Tensor decode_attention(const at::Tensor& q, const at::Tensor& k_cache, const at::Tensor& v_cache,
-                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths, double scale = 0);
+                            const std::vector<int64_t>& slots, const std::vector<int64_t>& lengths,
+                            const AttentionOptions& options = {});
 
 }  // namespace rqat::ops

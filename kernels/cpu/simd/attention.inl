@@ -1,9 +1,12 @@
 // Vector steps of the blocked attention: blocks are [keys][kColumns], one column per query.
 constexpr int64_t kColumns = 64;
 
-RQAT_INLINE F hide_future(F score, const ScoreBlock& block, int64_t row, int64_t column) {
+RQAT_INLINE F hide_invisible(F score, const ScoreBlock& block, int64_t row, int64_t column) {
   const I limit = lane_index() + static_cast<int32_t>(block.first_limit + column);
-  return limit < static_cast<int32_t>(block.first_key + row) ? splat(-INFINITY) : score;
+  const auto key = static_cast<int32_t>(block.first_key + row);
+  score = limit < key ? splat(-INFINITY) : score;
+  if (block.window == 0) return score;
+  return limit >= key + static_cast<int32_t>(block.window) ? splat(-INFINITY) : score;
 }
 
 void scale_and_mask(const ScoreBlock& block, float* scores, float* row_max) {
@@ -11,7 +14,8 @@ void scale_and_mask(const ScoreBlock& block, float* scores, float* row_max) {
     F top = load(row_max + c);
     for (int64_t r = 0; r < block.keys; ++r) {
       F score = load(scores + r * kColumns + c) * block.scale;
-      if (block.masked) score = hide_future(score, block, r, c);
+      if (block.softcap > 0) score = cap_ratio(score, block.softcap) * block.softcap;
+      if (block.masked) score = hide_invisible(score, block, r, c);
       top = at_least(score, top);
       store(scores + r * kColumns + c, score);
     }
@@ -44,10 +48,15 @@ void backward_scores(const ScoreBlock& block, const float* scores, const float* 
   for (int64_t c = 0; c < block.columns; c += kLanes) {
     const F shift = load(lse + c), mean = load(delta + c);
     const auto one = [&](int64_t r) __attribute__((always_inline)) {
-      F score = load(scores + r * kColumns + c) * block.scale;
-      if (block.masked) score = hide_future(score, block, r, c);
+      F score = load(scores + r * kColumns + c) * block.scale, slope = splat(block.scale);
+      if (block.softcap > 0) {
+        const F ratio = cap_ratio(score, block.softcap);
+        score = ratio * block.softcap;
+        slope = slope * (1.0f - ratio * ratio);
+      }
+      if (block.masked) score = hide_invisible(score, block, r, c);
       const F probability = exponential(score - shift);
-      const F gradient = probability * (load(dp + r * kColumns + c) - mean) * block.scale;
+      const F gradient = probability * (load(dp + r * kColumns + c) - mean) * slope;
       store(p + r * kColumns + c, probability);
       store(ds + r * kColumns + c, gradient);
       return gradient;

@@ -21,7 +21,8 @@ RQAT_INLINE void store_some(T* p, int64_t count, F x) {
 }
 
 template <class T>
-float rms_norm(const T* x, const T* weight, float eps, int64_t size, T* y) {
+float rms_norm(const T* x, const T* weight, float eps, const NormStyle& style, int64_t size, T* y) {
+  const auto offset = static_cast<float>(style.weight_offset);
   F squares{};
   for_vectors(size, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     const F value = load_some(x + i, n);
@@ -29,25 +30,31 @@ float rms_norm(const T* x, const T* weight, float eps, int64_t size, T* y) {
   });
   const float rstd = 1.0f / std::sqrt(sum(squares) / static_cast<float>(size) + eps);
   for_vectors(size, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-    const F normed = rounded<T>(load_some(x + i, n) * rstd);
-    store_some(y + i, n, normed * load_some(weight + i, n));
+    F normed = load_some(x + i, n) * rstd;
+    if (!style.round_last) normed = rounded<T>(normed);
+    store_some(y + i, n, normed * (load_some(weight + i, n) + offset));
   });
   return rstd;
 }
 
 template <class T>
-void rms_norm_backward(const T* dy, const T* x, const T* weight, float rstd, int64_t size, T* dx, float* weight_grad) {
+void rms_norm_backward(const T* dy, const T* x, const T* weight, float rstd, const NormStyle& style, int64_t size,
+                       T* dx, float* weight_grad) {
+  const auto offset = static_cast<float>(style.weight_offset);
   F products{};
   for_vectors(size, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     const F g = load_some(dy + i, n), normed = load_some(x + i, n) * rstd;
-    products = fma(g * load_some(weight + i, n), normed, products);
-    if (weight_grad != nullptr)
-      store_some(weight_grad + i, n, load_some(weight_grad + i, n) + g * rounded<T>(normed));
+    products = fma(g * (load_some(weight + i, n) + offset), normed, products);
+    if (weight_grad != nullptr) {
+      const F factor = style.round_last ? normed : rounded<T>(normed);
+      store_some(weight_grad + i, n, load_some(weight_grad + i, n) + g * factor);
+    }
   });
   const float mean = sum(products) / static_cast<float>(size);
   for_vectors(size, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     const F normed = load_some(x + i, n) * rstd;
-    store_some(dx + i, n, (load_some(dy + i, n) * load_some(weight + i, n) - normed * mean) * rstd);
+    const F g = load_some(dy + i, n) * (load_some(weight + i, n) + offset);
+    store_some(dx + i, n, (g - normed * mean) * rstd);
   });
 }
 
@@ -203,13 +210,22 @@ RQAT_INLINE float softmax_numerators(float* scores, int64_t length, float scale)
   return sum(total);
 }
 
+// tanh of a score divided by the cap; exponential() saturates, so both ends are exact.
+RQAT_INLINE F cap_ratio(F score, float softcap) { return 1.0f - 2.0f / (exponential(score * (2.0f / softcap)) + 1.0f); }
+
 template <int kHeads, class T>
 RQAT_INLINE void attend(const float* q, const T* k, const T* v, int64_t length, int64_t size, float scale,
-                        float* scores, float* mixed) {
+                        float softcap, float* scores, float* mixed) {
   std::fill_n(scores, kHeads * length, 0.0f);
   int64_t e = 0;
   for (; e + 64 <= size; e += 64) add_scores<kHeads, 4>(q + e, k + e, length, size, scores);
   for (; e < size; e += 16) add_scores<kHeads, 1>(q + e, k + e, length, size, scores);
+  if (softcap > 0) {
+    for_vectors(kHeads * length, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      store_some(scores + i, n, cap_ratio(load_some(scores + i, n) * scale, softcap) * softcap);
+    });
+    scale = 1;
+  }
   float total[kHeads];
   for (int h = 0; h < kHeads; ++h) total[h] = softmax_numerators(scores + h * length, length, scale);
   for (e = 0; e + 64 <= size; e += 64) mix_values<kHeads, 4>(scores, v + e, length, size, mixed + e);
@@ -221,16 +237,16 @@ RQAT_INLINE void attend(const float* q, const T* k, const T* v, int64_t length, 
 
 template <class T>
 void decode_attention(const T* q, const T* k, const T* v, int64_t queries, int64_t length, int64_t size, float scale,
-                      float* scratch, T* out) {
+                      float softcap, float* scratch, T* out) {
   constexpr int64_t kLargestHead = 1024, kMostHeads = 4;
   float wide[kMostHeads * kLargestHead], mixed[kMostHeads * kLargestHead];
   for (int64_t h = 0; h < queries; h += kMostHeads) {
     const int64_t heads = std::min(kMostHeads, queries - h);
     for (int64_t e = 0; e < heads * size; e += kLanes) store(wide + e, load(q + h * size + e));
-    if (heads == 4) attend<4>(wide, k, v, length, size, scale, scratch, mixed);
-    if (heads == 3) attend<3>(wide, k, v, length, size, scale, scratch, mixed);
-    if (heads == 2) attend<2>(wide, k, v, length, size, scale, scratch, mixed);
-    if (heads == 1) attend<1>(wide, k, v, length, size, scale, scratch, mixed);
+    if (heads == 4) attend<4>(wide, k, v, length, size, scale, softcap, scratch, mixed);
+    if (heads == 3) attend<3>(wide, k, v, length, size, scale, softcap, scratch, mixed);
+    if (heads == 2) attend<2>(wide, k, v, length, size, scale, softcap, scratch, mixed);
+    if (heads == 1) attend<1>(wide, k, v, length, size, scale, softcap, scratch, mixed);
     for (int64_t e = 0; e < heads * size; e += kLanes) store(out + h * size + e, load(mixed + e));
   }
 }

@@ -1,4 +1,4 @@
-// Llama 2 and 3 (without rope scaling), SmolLM2, and others that call themselves "llama".
+// Llama 2 and 3, DeepSeek-R1 distillations of them, SmolLM2, and others that call themselves "llama".
 #include "families/family_entry.h"
 
 namespace rqat::model {
@@ -6,8 +6,12 @@ namespace {
 
 class Llama : public Family {
  public:
+  std::vector<std::string> fields() const override { return {"hidden_act", "attention_bias", "mlp_bias"}; }
   DecoderOptions options(const ModelConfig& config) const override {
-    return {.qkv_bias = config.attention_bias, .output_bias = config.attention_bias};
+    DecoderOptions options = plain_options(config);
+    options.qkv_bias = options.output_bias = config.attention_bias;
+    options.mlp_bias = config.mlp_bias;
+    return options;
   }
 };
 

@@ -6,8 +6,23 @@ namespace {
 
 class Qwen2 : public Family {
  public:
-  // q, k and v always have a bias; the config has no field for it.
-  DecoderOptions options(const ModelConfig&) const override { return {.qkv_bias = true}; }
+  void set_defaults(ModelConfig& config) const override {
+    config.sliding_window = 4096;
+    config.max_window_layers = 28;
+  }
+  std::vector<std::string> fields() const override {
+    return {"hidden_act", "use_sliding_window", "sliding_window", "max_window_layers", "layer_types"};
+  }
+  // q, k and v always have a bias; files that say so say nothing new.
+  std::vector<std::string> neutral_fields() const override { return {"attention_bias"}; }
+  DecoderOptions options(const ModelConfig& config) const override {
+    DecoderOptions options = plain_options(config);
+    options.qkv_bias = true;
+    if (!config.use_sliding_window) return options;
+    set_windows(
+        config, [](const ModelConfig& c, int64_t layer) { return layer >= c.max_window_layers; }, options);
+    return options;
+  }
 };
 
 }  // namespace

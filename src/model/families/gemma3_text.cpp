@@ -1,0 +1,50 @@
+// Gemma 3, text models.
+#include <cmath>
+
+#include "families/family_entry.h"
+
+namespace rqat::model {
+namespace {
+
+class Gemma3Text : public Family {
+ public:
+  void set_defaults(ModelConfig& config) const override {
+    config.tie_word_embeddings = true;
+    config.hidden_act = "gelu_pytorch_tanh";
+    config.head_dim = 256;
+    config.query_pre_attn_scalar = 256;
+    config.rope.theta = 1e6;
+    config.local_rope = nn::RopeParameters{};
+    config.sliding_window = 4096;
+    config.sliding_window_pattern = 6;
+  }
+  std::vector<std::string> fields() const override {
+    return {"hidden_activation", "attention_bias",         "query_pre_attn_scalar",   "sliding_window",
+            "layer_types",       "sliding_window_pattern", "final_logit_softcapping", "rope_local_base_freq"};
+  }
+  // hidden_activation is what counts; attn_logit_softcapping is null in all files, a number is refused as unknown.
+  std::vector<std::string> neutral_fields() const override { return {"hidden_act", "_sliding_window_pattern"}; }
+  DecoderOptions options(const ModelConfig& config) const override {
+    DecoderOptions options = plain_options(config);
+    options.qkv_bias = options.output_bias = config.attention_bias;
+    options.qk_norm = QkNorm::kPerHead;
+    options.norm_placement = NormPlacement::kBoth;
+    options.norm_style = {1, true};
+    options.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+    options.attention_scale = 1 / std::sqrt(config.query_pre_attn_scalar);
+    options.logit_softcap = config.final_logit_softcapping;
+    set_windows(
+        config, [](const ModelConfig& c, int64_t layer) { return (layer + 1) % c.sliding_window_pattern != 0; },
+        options);
+    return options;
+  }
+};
+
+}  // namespace
+
+FamilyEntry gemma3_text_entry() {
+  return family_entry<Gemma3Text>("gemma3_text", "Gemma 3 text: two ropes, five of six layers with a window",
+                                  "2503.19786");
+}
+
+}  // namespace rqat::model
