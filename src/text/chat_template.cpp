@@ -1,5 +1,6 @@
 #include "rqat/text/chat_template.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "rqat/base/error.h"
@@ -24,15 +25,38 @@ struct Source {
   std::string name;   ///< for ChatTemplate::name()
   std::string where;  ///< for messages
   std::string text;
-  std::string bos_token, eos_token;
+  std::vector<std::pair<std::string, std::string>> special_tokens;  ///< "bos_token" and so on
 };
+
+constexpr int kDeepestVariables = 100;
+
+jinja::Value value_of(const nlohmann::ordered_json& json, int depth = 0) {
+  if (depth > kDeepestVariables)
+    throw base::DataError(base::cat("chat template: variables are nested more than ", kDeepestVariables, " deep"));
+  if (json.is_string()) return jinja::Value(json.get<std::string>());
+  if (json.is_boolean()) return jinja::Value(json.get<bool>());
+  if (json.is_number_unsigned() && json.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+    return jinja::Value(json.get<double>());
+  if (json.is_number_integer()) return jinja::Value(json.get<int64_t>());
+  if (json.is_number()) return jinja::Value(json.get<double>());
+  if (json.is_array()) {
+    jinja::List list;
+    for (const auto& item : json) list.push_back(value_of(item, depth + 1));
+    return jinja::Value(std::move(list));
+  }
+  if (json.is_object()) {
+    jinja::Map map;
+    for (const auto& [key, item] : json.items()) map.set(key, value_of(item, depth + 1));
+    return jinja::Value(std::move(map));
+  }
+  return jinja::Value(jinja::None{});
+}
 
 class JinjaChatTemplate : public ChatTemplate {
  public:
   JinjaChatTemplate(const Source& source, const ChatTemplateOptions& options)
       : name_(source.name), template_(source.text, source.where) {
-    constants_.set("bos_token", jinja::Value(source.bos_token));
-    constants_.set("eos_token", jinja::Value(source.eos_token));
+    for (const auto& [name, token] : source.special_tokens) constants_.set(name, jinja::Value(token));
     constants_.set("tools", jinja::Value(jinja::None{}));
     constants_.set("documents", jinja::Value(jinja::None{}));
     if (options.enable_thinking) constants_.set("enable_thinking", jinja::Value(*options.enable_thinking));
@@ -51,8 +75,21 @@ class JinjaChatTemplate : public ChatTemplate {
     jinja::Map variables = constants_;
     variables.set("messages", jinja::Value(std::move(list)));
     variables.set("add_generation_prompt", jinja::Value(add_generation_prompt));
-    return template_.render(variables);
+    return template_.render(variables).text;
   }
+
+  RenderedChat render_variables(const nlohmann::ordered_json& variables) const override {
+    if (!variables.is_object())
+      throw base::DataError(
+          base::cat("the variables of a chat template are ", variables.type_name(), ", expected an object"));
+    jinja::Map merged = constants_;
+    merged.set("add_generation_prompt", jinja::Value(false));
+    for (const auto& [name, value] : variables.items()) merged.set(name, value_of(value));
+    jinja::Rendered rendered = template_.render(merged);
+    return {std::move(rendered.text), std::move(rendered.generated)};
+  }
+
+  bool has_generation_blocks() const override { return template_.has_generation_blocks(); }
 
   std::string stop_text() const override {
     const std::string probe = "stop-text-probe";
@@ -84,8 +121,11 @@ Source folder_source(const std::filesystem::path& folder) {
                               file_path = folder / "chat_template.jinja";
   if (std::filesystem::exists(config_path)) {
     const nlohmann::json config = io::read_json(config_path);
-    source.bos_token = optional_text(config, "bos_token", config_path.string());
-    source.eos_token = optional_text(config, "eos_token", config_path.string());
+    for (const char* role :
+         {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+      const std::string token = optional_text(config, role, config_path.string());
+      if (!token.empty()) source.special_tokens.emplace_back(role, token);
+    }
     source.text = config_template(config, config_path.string());
     source.name = "tokenizer_config.json";
     source.where = base::cat(config_path.string(), " (chat_template)");
@@ -108,10 +148,12 @@ Source folder_source(const std::filesystem::path& folder) {
 
 Source gguf_source(const std::filesystem::path& path) {
   const io::GgufReader file(path);
-  const BpeParts vocabulary = read_gguf_vocabulary(path);
+  const TokenizerParts vocabulary = read_gguf_vocabulary(path);
   const char* key = "tokenizer.chat_template";
-  return {path.filename().string(), base::cat(path.string(), " (", key, ")"), file.text(key), vocabulary.bos_token,
-          vocabulary.eos_token};
+  Source source{path.filename().string(), base::cat(path.string(), " (", key, ")"), file.text(key), {}};
+  if (!vocabulary.bos_token.empty()) source.special_tokens.emplace_back("bos_token", vocabulary.bos_token);
+  if (!vocabulary.eos_token.empty()) source.special_tokens.emplace_back("eos_token", vocabulary.eos_token);
+  return source;
 }
 
 }  // namespace
@@ -121,6 +163,12 @@ std::unique_ptr<ChatTemplate> load_chat_template(const std::filesystem::path& fo
   if (!std::filesystem::exists(folder)) throw base::IoError(base::cat(folder.string(), ": no such file or folder"));
   const Source source = folder.extension() == ".gguf" ? gguf_source(folder) : folder_source(folder);
   return std::make_unique<JinjaChatTemplate>(source, options);
+}
+
+std::unique_ptr<ChatTemplate> load_chat_template_file(
+    const std::filesystem::path& path, const std::vector<std::pair<std::string, std::string>>& special_tokens) {
+  const Source source{path.filename().string(), path.string(), base::read_file(path), special_tokens};
+  return std::make_unique<JinjaChatTemplate>(source, ChatTemplateOptions{});
 }
 
 }  // namespace rqat::text

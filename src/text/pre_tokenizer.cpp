@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/byte_alphabet.h"
 #include "text/utf8.h"
 
 namespace rqat::text {
@@ -10,37 +11,15 @@ namespace {
 
 constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-struct Span {
-  size_t begin, end;
-  bool is_match;
-};
+using Span = Regex::Span;
 
-// Matches and the stretches between them, in order. An empty match right after a match does not count.
-std::vector<Span> regex_spans(const Regex& regex, std::string_view text) {
-  std::vector<Span> spans;
-  size_t covered = 0, start = 0, begin = 0, end = 0;
-  bool after_match = false;
-  while (start <= text.size() && regex.search(text, start, begin, end)) {
-    if (begin == end && after_match && begin == covered) {
-      start = begin < text.size() ? begin + utf8_step(text, begin).length : text.size() + 1;
-      after_match = false;
-      continue;
-    }
-    if (covered != begin) spans.push_back({covered, begin, false});
-    spans.push_back({begin, end, true});
-    covered = start = end;
-    after_match = true;
-  }
-  if (covered != text.size()) spans.push_back({covered, text.size(), false});
-  return spans;
-}
-
-std::vector<Span> digit_spans(std::string_view text) {
+template <class Predicate>
+std::vector<Span> character_spans(std::string_view text, const Predicate& is_separator) {
   std::vector<Span> spans;
   size_t covered = 0;
   for (size_t i = 0; i < text.size();) {
     const Utf8Step step = utf8_step(text, i);
-    if (is_numeric(step.code_point)) {
+    if (is_separator(step.code_point)) {
       if (covered != i) spans.push_back({covered, i, false});
       spans.push_back({i, i + step.length, true});
       covered = i + step.length;
@@ -111,56 +90,171 @@ void treat(std::vector<Span>& spans, SplitBehavior behavior) {
   }
 }
 
+// Cuts each piece into the spans that `cut` finds in it.
+template <class Cut>
+void cut_pieces(Pieces& pieces, const Cut& cut) {
+  std::vector<Piece> out;
+  out.reserve(pieces.list.size() * 2);
+  for (const Piece& piece : pieces.list) {
+    for (const Span& span : cut(piece.text)) {
+      if (span.begin < span.end)
+        out.push_back({piece.text.substr(span.begin, span.end - span.begin), piece.first && span.begin == 0});
+    }
+  }
+  pieces.list = std::move(out);
+}
+
+std::string_view stored(Pieces& pieces, std::string text) {
+  pieces.storage.push_back(std::move(text));
+  return pieces.storage.back();
+}
+
+void prefix_space(Pieces& pieces) {
+  for (Piece& piece : pieces.list) {
+    if (piece.text.front() != ' ') piece.text = stored(pieces, ' ' + std::string(piece.text));
+  }
+}
+
+void map_bytes(Pieces& pieces) {
+  for (Piece& piece : pieces.list) piece.text = stored(pieces, bytes_to_alphabet(piece.text));
+}
+
+// What precedes the first character with a script is dropped, as the `tokenizers` library does.
+std::vector<Span> script_spans(std::string_view text) {
+  std::vector<Span> spans;
+  int script = kAnyScript;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text, i);
+    const int next = splitting_script(step.code_point);
+    if (next != kAnyScript && next != script) spans.push_back({i, text.size(), false});
+    if (next != kAnyScript) script = next;
+    if (spans.size() > 1 && spans.back().begin == i) spans[spans.size() - 2].end = i;
+    i += step.length;
+  }
+  return spans;
+}
+
+std::vector<Span> word_spans(std::string_view text) {
+  std::vector<Span> spans;
+  int kind = 0;  // 0 white space, 1 word, 2 other
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text, i);
+    const int next = is_word_character(step.code_point) ? 1 : is_space(step.code_point) ? 0 : 2;
+    if (next != 0 && next == kind) {
+      spans.back().end = i + step.length;
+    } else if (next != 0) {
+      spans.push_back({i, i + step.length, false});
+    }
+    kind = next;
+    i += step.length;
+  }
+  return spans;
+}
+
+std::vector<Span> fixed_spans(std::string_view text, size_t length) {
+  std::vector<Span> spans;
+  size_t begin = 0, count = 0;
+  for (size_t i = 0; i < text.size();) {
+    i += utf8_step(text, i).length;
+    if (++count % length == 0 || i == text.size()) {
+      spans.push_back({begin, i, false});
+      begin = i;
+    }
+  }
+  return spans;
+}
+
 }  // namespace
 
 void PreTokenizer::add_split(Regex regex, SplitBehavior behavior, bool invert) {
-  steps_.push_back({{std::move(regex)}, behavior, invert});
+  ends_in_bytes_ = false;
+  steps_.push_back([regex = std::move(regex), behavior, invert](Pieces& pieces) {
+    cut_pieces(pieces, [&](std::string_view text) {
+      std::vector<Span> spans = regex.spans(text);
+      if (invert) {
+        for (Span& span : spans) span.is_match = !span.is_match;
+      }
+      treat(spans, behavior);
+      return spans;
+    });
+  });
+}
+
+void PreTokenizer::add_character_split(std::function<bool(uint32_t)> is_separator, SplitBehavior behavior) {
+  ends_in_bytes_ = false;
+  steps_.push_back([is_separator = std::move(is_separator), behavior](Pieces& pieces) {
+    cut_pieces(pieces, [&](std::string_view text) {
+      std::vector<Span> spans = character_spans(text, is_separator);
+      treat(spans, behavior);
+      return spans;
+    });
+  });
 }
 
 void PreTokenizer::add_digits(bool individual) {
-  steps_.push_back({{}, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false});
+  add_character_split(is_numeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
 }
 
-void PreTokenizer::set_byte_level(bool add_prefix_space, bool use_regex) {
-  add_prefix_space_ = add_prefix_space;
-  byte_level_.clear();
-  if (use_regex) byte_level_.push_back({{Regex(kGpt2Pattern, "ByteLevel")}, SplitBehavior::kIsolated, false});
+void PreTokenizer::add_words() {
+  ends_in_bytes_ = false;
+  steps_.push_back([](Pieces& pieces) { cut_pieces(pieces, word_spans); });
 }
 
-void PreTokenizer::apply(const Step& step, std::string_view piece, std::vector<std::string_view>& out) {
-  std::vector<Span> spans = step.regex.empty() ? digit_spans(piece) : regex_spans(step.regex.front(), piece);
-  if (step.invert) {
-    for (Span& span : spans) span.is_match = !span.is_match;
-  }
-  treat(spans, step.behavior);
-  for (const Span& span : spans) {
-    if (span.begin < span.end) out.push_back(piece.substr(span.begin, span.end - span.begin));
-  }
-}
-
-std::vector<std::string_view> PreTokenizer::apply(const Step& step, const std::vector<std::string_view>& pieces) {
-  std::vector<std::string_view> out;
-  out.reserve(pieces.size() * 2);
-  for (const std::string_view piece : pieces) apply(step, piece, out);
-  return out;
-}
-
-std::vector<std::string_view> PreTokenizer::split(std::string_view text, std::string& buffer) const {
-  std::vector<std::string_view> pieces;
-  if (!text.empty()) pieces.push_back(text);
-  for (const Step& step : steps_) pieces = apply(step, pieces);
-  if (add_prefix_space_) {
-    buffer.clear();
-    buffer.reserve(text.size() + pieces.size());  // the views below must not move
-    for (std::string_view& piece : pieces) {
-      const size_t begin = buffer.size();
-      if (piece.front() != ' ') buffer += ' ';
-      buffer += piece;
-      piece = std::string_view(buffer).substr(begin);
+void PreTokenizer::add_metaspace(const std::string& replacement, PrependScheme scheme, bool split) {
+  ends_in_bytes_ = false;
+  minds_first_ = minds_first_ || scheme == PrependScheme::kFirst;
+  steps_.push_back([replacement, scheme](Pieces& pieces) {
+    for (Piece& piece : pieces.list) {
+      std::string text;
+      text.reserve(piece.text.size() * 3 / 2 + replacement.size());
+      const bool starts = piece.text.front() == ' ' || piece.text.substr(0, replacement.size()) == replacement;
+      const bool wanted = scheme == PrependScheme::kAlways || (scheme == PrependScheme::kFirst && piece.first);
+      if (wanted && !starts) text = replacement;
+      for (const char c : piece.text) {
+        if (c == ' ') {
+          text += replacement;
+        } else {
+          text += c;
+        }
+      }
+      piece.text = stored(pieces, std::move(text));
     }
+  });
+  if (split) {
+    const uint32_t mark = utf8_step(replacement, 0).code_point;
+    add_character_split([mark](uint32_t c) { return c == mark; }, SplitBehavior::kMergedWithNext);
   }
-  for (const Step& step : byte_level_) pieces = apply(step, pieces);
-  return pieces;
+}
+
+void PreTokenizer::add_unicode_scripts() {
+  ends_in_bytes_ = false;
+  steps_.push_back([](Pieces& pieces) { cut_pieces(pieces, script_spans); });
+}
+
+void PreTokenizer::add_fixed_length(size_t length) {
+  ends_in_bytes_ = false;
+  steps_.push_back([length](Pieces& pieces) {
+    cut_pieces(pieces, [length](std::string_view text) { return fixed_spans(text, length); });
+  });
+}
+
+void PreTokenizer::add_byte_level(bool add_prefix_space, bool use_regex) {
+  if (add_prefix_space) steps_.emplace_back(prefix_space);
+  if (use_regex) add_split(Regex(kGpt2Pattern, "ByteLevel"), SplitBehavior::kIsolated, false);
+  steps_.emplace_back(map_bytes);
+  ends_in_bytes_ = true;
+}
+
+bool PreTokenizer::take_bytes() {
+  if (ends_in_bytes_) steps_.pop_back();
+  return std::exchange(ends_in_bytes_, false);
+}
+
+void PreTokenizer::split(std::string_view text, bool first, Pieces& pieces) const {
+  pieces.storage.clear();
+  pieces.list.clear();
+  if (!text.empty()) pieces.list.push_back({text, first});
+  for (const Step& step : steps_) step(pieces);
 }
 
 }  // namespace rqat::text

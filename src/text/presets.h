@@ -1,16 +1,12 @@
-// Pre-tokenizers known by name: GGUF files and slow-tokenizer folders name them instead of spelling them out.
+// Pre-tokenizers of vocabularies that come without a tokenizer.json.
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "text/bpe_tokenizer.h"
+#include "text/pipeline_tokenizer.h"
 
 namespace rqat::text {
 
-/// Names that GGUF's tokenizer.ggml.pre may have here.
-std::vector<std::string> known_presets();
-/// Fills pre-tokenizer, normalizer and merge rule of `parts`. Throws IoError that lists the known names.
-void apply_preset(const std::string& name, BpeParts& parts);
+enum class Preset { kGpt2, kQwen2, kLlama3 };
+/// Fills pre-tokenizer, normalizer, decoder and merge rule of `parts`.
+void apply_preset(Preset preset, TokenizerParts& parts);
 
 }  // namespace rqat::text

@@ -4,9 +4,12 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "text/unicode_tables.h"
+#include "text/utf8.h"
 
 namespace rqat::text {
 namespace {
@@ -22,8 +25,32 @@ constexpr const char* kSpace =
 constexpr const char* kNotSpace =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
-constexpr const char* kWord = R"(\p{L}\p{M}\p{Nd}\p{Pc})";
 constexpr const char* kHexDigit = "0-9a-fA-F";
+
+// Characters that this Unicode's PCRE2 may not know in the category `name` ("L", "Nd", "Han").
+std::string young_characters(std::string_view name) {
+  std::string out;
+  char text[32];
+  for (size_t i = 0; i < kYoungCategoriesCount; ++i) {
+    const CategoryRange& range = kYoungCategories[i];
+    const std::string_view category = range.category;
+    const bool member = category == name || (name.size() == 1 && category.size() == 2 && category[0] == name[0]);
+    if (!member) continue;
+    std::snprintf(text, sizeof(text), "\\x{%x}-\\x{%x}", range.first, range.last);
+    out += text;
+  }
+  return out;
+}
+
+// The category as class content.
+std::string category(std::string_view name) {
+  return base::cat("\\p{", std::string(name), '}', young_characters(name));
+}
+
+const std::string& word_characters() {
+  static const std::string kWord = category("L") + category("M") + category("Nd") + category("Pc");
+  return kWord;
+}
 
 class Translator {
  public:
@@ -50,9 +77,9 @@ class Translator {
                                   " of '", std::string(pattern_), "'"));
   }
 
-  void as_class(const char* content) { out_ += in_class_ ? std::string(content) : base::cat('[', content, ']'); }
+  void as_class(const std::string& content) { out_ += in_class_ ? std::string(content) : base::cat('[', content, ']'); }
 
-  void as_negated_class(const char* content, const char* what) {
+  void as_negated_class(const std::string& content, const char* what) {
     if (in_class_) refuse(base::cat(what, " inside a character class"));
     out_ += base::cat("[^", content, ']');
   }
@@ -65,17 +92,17 @@ class Translator {
     } else if (kind == 'S') {
       as_class(kNotSpace);
     } else if (kind == 'w') {
-      as_class(kWord);
+      as_class(word_characters());
     } else if (kind == 'W') {
-      as_negated_class(kWord, "\\W");
+      as_negated_class(word_characters(), "\\W");
     } else if (kind == 'h') {
       as_class(kHexDigit);
     } else if (kind == 'H') {
       as_negated_class(kHexDigit, "\\H");
     } else if (kind == 'd') {
-      out_ += R"(\p{Nd})";
+      as_class(category("Nd"));
     } else if (kind == 'D') {
-      out_ += R"(\P{Nd})";
+      as_category_complement("Nd");
     } else if (kind == 'u') {
       out_ += base::cat("\\x{", std::string(pattern_.substr(position_ + 2, 4)), '}');
       used = 6;
@@ -83,10 +110,35 @@ class Translator {
       refuse("word boundary");
     } else {
       if (peek(2) == '{' && (kind == 'p' || kind == 'P' || kind == 'x'))
-        used = pattern_.find('}', position_) - position_ + 1;
-      out_ += pattern_.substr(position_, used);
+        used = std::min(pattern_.find('}', position_), pattern_.size()) - position_ + 1;
+      if (peek(2) == '{' && (kind == 'p' || kind == 'P')) {
+        property(pattern_.substr(position_ + 3, used - 4), kind == 'P');
+      } else {
+        out_ += pattern_.substr(position_, used);
+      }
     }
     position_ += std::min(used, pattern_.size() - position_);
+  }
+
+  void property(std::string_view name, bool negated) {
+    if (base::starts_with(name, "^")) {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
+    if (negated) {
+      as_category_complement(name);
+    } else {
+      as_class(category(name));
+    }
+  }
+
+  // Inside a class young characters cannot be taken out again; they count as what is not in the category.
+  void as_category_complement(std::string_view name) {
+    if (in_class_) {
+      out_ += base::cat("\\P{", std::string(name), '}');
+    } else {
+      out_ += base::cat("[^", category(name), ']');
+    }
   }
 
   void class_character() {
@@ -214,6 +266,25 @@ bool Regex::search(std::string_view text, size_t start, size_t& match_begin, siz
   match_begin = bounds[0];
   match_end = bounds[1];
   return match_begin <= match_end;  // \K in a lookahead may put the begin after the end
+}
+
+std::vector<Regex::Span> Regex::spans(std::string_view text) const {
+  std::vector<Span> spans;
+  size_t covered = 0, start = 0, begin = 0, end = 0;
+  bool after_match = false;
+  while (start <= text.size() && search(text, start, begin, end)) {
+    if (begin == end && after_match && begin == covered) {
+      start = begin < text.size() ? begin + utf8_step(text, begin).length : text.size() + 1;
+      after_match = false;
+      continue;
+    }
+    if (covered != begin) spans.push_back({covered, begin, false});
+    spans.push_back({begin, end, true});
+    covered = start = end;
+    after_match = true;
+  }
+  if (covered != text.size()) spans.push_back({covered, text.size(), false});
+  return spans;
 }
 
 std::string escape_regex(std::string_view text) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rqat::text {
 
@@ -22,6 +23,13 @@ class Regex {
 
   /// First match at or after `start` in valid UTF-8. Throws DataError when the limit is reached.
   bool search(std::string_view text, size_t start, size_t& match_begin, size_t& match_end) const;
+
+  struct Span {
+    size_t begin, end;
+    bool is_match;
+  };
+  /// Matches and the stretches between them, in order. An empty match right after a match does not count.
+  std::vector<Span> spans(std::string_view text) const;
 
  private:
   struct Code;

@@ -22,22 +22,25 @@ bool is_id_list(const json& value) {
 
 }  // namespace
 
-void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out, bool decode) {
+void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out,
+                    const TokenizeLinesOptions& options) {
   std::string line;
   for (size_t number = 1; std::getline(in, line); ++number) {
     if (base::trim(line).empty()) continue;
     const json value = json::parse(line, nullptr, false);
-    const bool good = decode ? is_id_list(value) : value.is_string();
+    const bool good = options.decode ? is_id_list(value) : value.is_string();
     if (!good) {
       throw base::DataError(base::cat("line ", number, ": expected ",
-                                      decode ? "a JSON list of token ids" : "a JSON string", ", got '",
+                                      options.decode ? "a JSON list of token ids" : "a JSON string", ", got '",
                                       line.substr(0, 80), "'"));
     }
-    if (decode) {
-      out << json(tokenizer.decode(value.get<std::vector<int64_t>>())).dump(-1, ' ', true) << '\n';
-    } else {
-      out << json(tokenizer.encode(value.get_ref<const std::string&>())).dump() << '\n';
+    if (options.decode) {
+      const std::string text = tokenizer.decode(value.get<std::vector<int64_t>>(), !options.special);
+      out << json(text).dump(-1, ' ', true) << '\n';
+      continue;
     }
+    std::vector<int64_t> ids = tokenizer.encode(value.get_ref<const std::string&>());
+    out << json(options.special ? tokenizer.with_special(std::move(ids)) : std::move(ids)).dump() << '\n';
   }
 }
 

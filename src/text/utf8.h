@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rqat::text {
 
@@ -27,14 +28,36 @@ std::string replace_invalid_utf8(std::string_view text);
 size_t incomplete_suffix(std::string_view text);
 void append_utf8(std::string& out, uint32_t code_point);
 
-/// Unicode NFC of valid UTF-8.
+/// Unicode normal forms of valid UTF-8.
 std::string to_nfc(std::string_view text);
+std::string to_nfd(std::string_view text);
+std::string to_nfkc(std::string_view text);
+std::string to_nfkd(std::string_view text);
+/// Each character by its own full lower case mapping, without regard to its neighbors (no final sigma).
+std::string to_lower(std::string_view text);
+/// str.upper() and str.lower() of Python.
+std::string upper_text(std::string_view text);
+std::string lower_text(std::string_view text);
+/// Extended grapheme clusters (UAX #29), in order.
+std::vector<std::string_view> grapheme_clusters(std::string_view text);
 
-/// General categories Nd, Nl, No.
-bool is_numeric(uint32_t code_point);
+// Character classes as the `tokenizers` library has them (unicode_tables.h).
+bool is_numeric(uint32_t code_point);          ///< general category N
+bool is_mark(uint32_t code_point);             ///< M
+bool is_nonspacing_mark(uint32_t code_point);  ///< Mn
+bool is_punctuation(uint32_t code_point);      ///< P, or ASCII punctuation and symbols
+bool is_other(uint32_t code_point);            ///< Cc, Cf, Cn, Co
+/// \w of UTS #18: Alphabetic, Mark, Decimal_Number, Connector_Punctuation or Join_Control.
+bool is_word_character(uint32_t code_point);
+bool is_letter(uint32_t code_point);  ///< L
+bool is_letter_or_digit(uint32_t code_point);
+bool is_digit(uint32_t code_point);  ///< has a value as a digit
+bool is_cased(uint32_t code_point);
+/// Number of the script; kAnyScript for spaces and for characters younger than Unicode 9. Hiragana, Katakana and U+30FC
+/// are Han.
+constexpr int kAnyScript = -1;
+int splitting_script(uint32_t code_point);
 /// White_Space property.
 bool is_space(uint32_t code_point);
-/// Alphabetic, Mark, Decimal_Number, Connector_Punctuation or Join_Control: \w of UTS #18.
-bool is_word_character(uint32_t code_point);
 
 }  // namespace rqat::text

@@ -33,11 +33,11 @@ def run(test, values, folder, **variables):
 
 
 def encode(model, texts, folder):
-    return run("TokenizeLines", texts, folder, RQAT_DRIVER_MODEL=str(model), RQAT_DRIVER_DECODE="0")
+    return run("TokenizeLines", texts, folder, RQAT_DRIVER_MODEL=str(model), RQAT_DRIVER_DECODE="0", RQAT_DRIVER_SPECIAL="0")
 
 
 def decode(model, ids, folder):
-    return run("TokenizeLines", ids, folder, RQAT_DRIVER_MODEL=str(model), RQAT_DRIVER_DECODE="1")
+    return run("TokenizeLines", ids, folder, RQAT_DRIVER_MODEL=str(model), RQAT_DRIVER_DECODE="1", RQAT_DRIVER_SPECIAL="1")
 
 
 def render(requests, folder):

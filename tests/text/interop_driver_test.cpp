@@ -21,30 +21,35 @@ std::string variable(const char* name) {
   return value;
 }
 
-// RQAT_DRIVER_MODEL: what load_tokenizer takes; RQAT_DRIVER_DECODE: 0 or 1.
+// RQAT_DRIVER_MODEL: what load_tokenizer takes; RQAT_DRIVER_DECODE, RQAT_DRIVER_SPECIAL: 0 or 1.
 TEST(DISABLED_InteropDriver, TokenizeLines) {
   std::ifstream in(variable("RQAT_DRIVER_IN"));
   std::ofstream out(variable("RQAT_DRIVER_OUT"));
-  tokenize_lines(*load_tokenizer(variable("RQAT_DRIVER_MODEL")), in, out, variable("RQAT_DRIVER_DECODE") == "1");
+  tokenize_lines(*load_tokenizer(variable("RQAT_DRIVER_MODEL")), in, out,
+                 {.decode = variable("RQAT_DRIVER_DECODE") == "1", .special = variable("RQAT_DRIVER_SPECIAL") == "1"});
 }
 
-// Lines {"folder", "messages", "add_generation_prompt", "enable_thinking" (may be null)} -> the text, or {"error"}.
+// Lines {"folder" or "file", "variables"} -> {"text", "generated"}, or {"error"}. A template stays for lines that
+// follow.
 TEST(DISABLED_InteropDriver, RenderLines) {
   std::ifstream in(variable("RQAT_DRIVER_IN"));
   std::ofstream out(variable("RQAT_DRIVER_OUT"));
+  std::unique_ptr<ChatTemplate> chat;
+  std::string loaded;
   for (std::string line; std::getline(in, line);) {
-    const json request = json::parse(line);
+    const auto request = nlohmann::ordered_json::parse(line);
+    const bool folder = request.contains("folder");
+    const std::string path = request[folder ? "folder" : "file"].get<std::string>();
     json result;
     try {
-      ChatTemplateOptions options;
-      if (!request["enable_thinking"].is_null()) options.enable_thinking = request["enable_thinking"].get<bool>();
-      const auto chat = load_chat_template(request["folder"].get<std::string>(), options);
-      std::vector<Message> messages;
-      for (const json& message : request["messages"]) messages.push_back({message["role"], message["content"]});
-      result = chat->render(messages, request["add_generation_prompt"].get<bool>());
+      if (path != loaded) chat = folder ? load_chat_template(path) : load_chat_template_file(path);
+      loaded = path;
+      const RenderedChat rendered = chat->render_variables(request["variables"]);
+      result = {{"text", rendered.text}, {"generated", rendered.generated}};
     } catch (const base::DataError& error) {
       result = {{"error", "data"}, {"message", error.what()}};
     } catch (const base::IoError& error) {
+      loaded.clear();
       result = {{"error", "io"}, {"message", error.what()}};
     }
     out << result.dump(-1, ' ', true) << '\n';

@@ -8,9 +8,11 @@ namespace {
 using Words = std::vector<std::string>;
 
 Words split(const PreTokenizer& pre, const std::string& text) {
-  std::string buffer;
-  const auto views = pre.split(text, buffer);
-  return Words(views.begin(), views.end());
+  Pieces pieces;
+  pre.split(text, true, pieces);
+  Words words;
+  for (const Piece& piece : pieces.list) words.emplace_back(piece.text);
+  return words;
 }
 
 PreTokenizer splitter(const std::string& pattern, SplitBehavior behavior, bool invert = false) {
@@ -21,7 +23,8 @@ PreTokenizer splitter(const std::string& pattern, SplitBehavior behavior, bool i
 
 TEST(PreTokenizer, Gpt2Pattern) {
   PreTokenizer pre;
-  pre.set_byte_level(false, true);
+  pre.add_byte_level(false, true);
+  EXPECT_TRUE(pre.take_bytes());
   EXPECT_EQ(split(pre, "I'll buy 12  eggs!\n\n ok "),
             (Words{"I", "'ll", " buy", " 12", " ", " eggs", "!", "\n\n", " ok", " "}));
   EXPECT_EQ(split(pre, ""), Words{});
@@ -30,7 +33,8 @@ TEST(PreTokenizer, Gpt2Pattern) {
 TEST(PreTokenizer, PrefixSpaceGoesBeforeEachPiece) {
   PreTokenizer pre;
   pre.add_digits(true);
-  pre.set_byte_level(true, false);
+  pre.add_byte_level(true, false);
+  EXPECT_TRUE(pre.take_bytes());
   EXPECT_EQ(split(pre, "a1 b"), (Words{" a", " 1", " b"}));
 }
 

@@ -10,18 +10,29 @@
 namespace rqat::text {
 namespace {
 
-std::string run(const std::string& input, bool decode) {
-  const auto tokenizer =
-      load_tokenizer(write_text(fresh_folder("lines") / "tokenizer.json", toy_json({{"a", "b"}}).dump()));
+std::string run(const std::string& input, bool decode, bool special = true) {
+  nlohmann::json value = toy_json({{"a", "b"}});
+  value["added_tokens"] = {added_token("<s>", 300)};
+  value["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {300}}, {"tokens", {"<s>"}}}}}}};
+  const auto tokenizer = load_tokenizer(write_text(fresh_folder("lines") / "tokenizer.json", value.dump()));
   std::istringstream in(input);
   std::ostringstream out;
-  tokenize_lines(*tokenizer, in, out, decode);
+  tokenize_lines(*tokenizer, in, out, {.decode = decode, .special = special});
   return out.str();
 }
 
 TEST(TokenizeLines, BothWays) {
-  EXPECT_EQ(run("\"ab!\"\n\n\"\\u00e9\"\n", false), "[256,33]\n[195,169]\n");
+  EXPECT_EQ(run("\"ab!\"\n\n\"\\u00e9\"\n", false), "[300,256,33]\n[300,195,169]\n");
   EXPECT_EQ(run("[256,33]\n[195,169]\n[]", true), "\"ab!\"\n\"\\u00e9\"\n\"\"\n");
+}
+
+TEST(TokenizeLines, WithoutSpecialTokens) {
+  EXPECT_EQ(run("\"ab<s>\"\n", false, false), "[256,300]\n");
+  EXPECT_EQ(run("[300,256]\n", true, false), "\"ab\"\n");
+  EXPECT_EQ(run("[300,256]\n", true), "\"<s>ab\"\n");
 }
 
 TEST(TokenizeLines, BadLinesAreNamed) {

@@ -124,25 +124,32 @@ TEST(Tokenizer, RefusesUnsupportedPartsByName) {
     value[json::json_pointer(pointer)] = part;
     return value;
   };
-  const json byte_level = toy()["pre_tokenizer"];
-  expect_refused(with("/model/type", "Unigram"), "'Unigram'");
-  expect_refused(with("/model/byte_fallback", true), "byte_fallback");
+  expect_refused(with("/model/type", "Spelling"), "'Spelling'");
   expect_refused(with("/model/dropout", 0.1), "dropout");
-  expect_refused(with("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix");
-  expect_refused(with("/model/continuing_subword_prefix", "##"), "continuing_subword_prefix");
-  expect_refused(with("/normalizer", {{"type", "Lowercase"}}), "'Lowercase'");
-  expect_refused(with("/pre_tokenizer", {{"type", "Metaspace"}}), "'Metaspace'");
-  expect_refused(with("/pre_tokenizer", nullptr), "ByteLevel");
-  expect_refused(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {byte_level, {{"type", "Digits"}}}}}),
-                 "after ByteLevel");
+  expect_refused(with("/normalizer", {{"type", "Uppercase"}}), "normalizer: 'Uppercase'");
+  expect_refused(with("/pre_tokenizer", {{"type", "Words"}}), "pre_tokenizer: 'Words'");
   expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Odd"}}),
                  "'Odd'");
   expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", ""}}}, {"behavior", "Removed"}}),
                  "empty Split pattern");
   expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Removed"}}),
                  "does not compile");
-  expect_refused(with("/decoder", {{"type", "WordPiece"}}), "'WordPiece'");
-  expect_refused(with("/decoder", nullptr), "decoder");
+  expect_refused(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}), "expected one character");
+  expect_refused(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}),
+                 "prepend_scheme 'last'");
+  expect_refused(with("/pre_tokenizer", {{"type", "FixedLength"}, {"length", 0}}), "'length' is 0");
+  expect_refused(with("/decoder", {{"type", "Reverse"}}), "decoder: 'Reverse'");
+  expect_refused(with("/decoder", {{"type", "Strip"}, {"content", " "}, {"start", -1}, {"stop", 0}}), "'start' is -1");
+  expect_refused(with("/decoder", {{"type", "BPEDecoder"}, {"suffix", ""}}), "BPEDecoder suffix");
+  expect_refused(with("/decoder", {{"type", "CTC"}, {"pad_token", ""}, {"word_delimiter_token", "|"}}), "CTC");
+  expect_refused(with("/post_processor", {{"type", "Stamp"}}), "post_processor: 'Stamp'");
+  expect_refused(with("/post_processor", {{"type", "TemplateProcessing"}, {"single", json::array()}}), "0 texts");
+  expect_refused(with("/post_processor", {{"type", "BertProcessing"}, {"sep", {"[SEP]", 5000}}, {"cls", {"[CLS]", 1}}}),
+                 "no token with id 5000");
+  expect_refused(with("/post_processor", {{"type", "BertProcessing"}, {"sep", "[SEP]"}, {"cls", {"[CLS]", 1}}}),
+                 "expected [token, id]");
+  expect_refused(with("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "A!"}}), "not base64");
+  expect_refused(with("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "////"}}), "damaged");
 }
 
 TEST(Tokenizer, RefusesCorruptFiles) {
@@ -211,7 +218,7 @@ TEST(Tokenizer, VocabAndMergesFolder) {
   const auto folder = fresh_folder("slow");
   write_text(folder / "vocab.json", model["vocab"].dump());
   write_text(folder / "merges.txt", "#version: 0.2\na b\n\xC4\xA0 ab\r\n1 2\n");
-  EXPECT_THROW(load_tokenizer(folder), base::IoError);  // no tokenizer_config.json: the class is unknown
+  EXPECT_EQ(load_tokenizer(folder)->encode("ab ab12"), (Ids{256, 257, 258})) << "GPT-2's without a config";
   const auto config = folder / "tokenizer_config.json";
   write_text(
       config,

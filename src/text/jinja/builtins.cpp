@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
+#include <set>
+#include <utility>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -14,7 +18,7 @@ namespace {
 [[noreturn]] void wrong_type(const std::string& what, const Value& value) {
   const std::string name =
       value.is_undefined() ? base::cat("'", value.name(), "' is undefined") : base::cat("got ", value.type_name());
-  throw base::DataError(base::cat("chat template: ", what, ": ", name));
+  throw Fault(base::cat("", what, ": ", name));
 }
 
 const std::string& text_of(const Value& value, const std::string& what) {
@@ -81,25 +85,19 @@ Value split_text(const std::string& text, const Arguments& arguments) {
   return Value(std::move(out));
 }
 
-std::string change_case(std::string text, bool upper) {
-  for (char& c : text)
-    c = static_cast<char>(upper ? std::toupper(static_cast<unsigned char>(c))
-                                : std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 std::string capitalize(const std::string& text) {
-  return change_case(text.substr(0, 1), true) + change_case(text.substr(std::min<size_t>(1, text.size())), false);
+  const size_t first = text.empty() ? 0 : utf8_step(text, 0).length;
+  return upper_text(text.substr(0, first)) + lower_text(text.substr(first));
 }
 
-std::string title(std::string text) {
+std::string title(const std::string& text) {
+  std::string out;
   bool start = true;
-  for (char& c : text) {
-    c = static_cast<char>(start ? std::toupper(static_cast<unsigned char>(c))
-                                : std::tolower(static_cast<unsigned char>(c)));
-    start = !std::isalpha(static_cast<unsigned char>(c));
+  for (const std::string& character : characters(text)) {
+    out += start ? upper_text(character) : lower_text(character);
+    start = !is_cased(utf8_step(character, 0).code_point);
   }
-  return text;
+  return out;
 }
 
 bool starts_or_ends(const std::string& text, const Value& affix, bool start) {
@@ -115,7 +113,7 @@ bool starts_or_ends(const std::string& text, const Value& affix, bool start) {
 Value items_of(const Value& value) {
   if (!value.is_map()) wrong_type("items needs a mapping", value);
   List out;
-  for (const auto& [key, item] : value.map().items) out.emplace_back(List{Value(key), item});
+  for (const auto& [key, item] : value.map().items) out.emplace_back(List{key, item});
   return Value(std::move(out));
 }
 
@@ -160,12 +158,18 @@ Value map_items(const Value& value, const Arguments& arguments) {
   const Value attribute = arguments.get(99, "attribute");
   for (const Value& item : iterate(value)) {
     if (attribute.is_string()) {
-      out.push_back(attribute_path(item, attribute.string()));
+      const Value found = attribute_path(item, attribute.string());
+      const Value fallback = arguments.get(99, "default");
+      out.push_back(found.is_undefined() && !fallback.is_undefined() ? fallback : found);
     } else {
       const std::string name = arguments.get(0, "").text();
       if (!is_filter(name))
         wrong_type(base::cat("map needs a filter or an attribute, '", name, "' is neither"), arguments.get(0, ""));
-      out.push_back(apply_filter(name, item, {}));
+      Arguments rest;
+      if (!arguments.positional.empty())
+        rest.positional.assign(arguments.positional.begin() + 1, arguments.positional.end());
+      rest.named = arguments.named;
+      out.push_back(apply_filter(name, item, rest));
     }
   }
   return Value(std::move(out));
@@ -207,14 +211,6 @@ Value to_integer(const Value& value, const Arguments& arguments) {
   return fallback.is_undefined() ? Value(int64_t{0}) : fallback;
 }
 
-Value sorted_items(const Value& value) {
-  List items = items_of(value).list();
-  std::stable_sort(items.begin(), items.end(), [](const Value& a, const Value& b) {
-    return change_case(a.list()[0].string(), false) < change_case(b.list()[0].string(), false);
-  });
-  return Value(std::move(items));
-}
-
 Value reversed(const Value& value) {
   List items = iterate(value);
   std::reverse(items.begin(), items.end());
@@ -234,8 +230,11 @@ Value replace(const Value& value, const Arguments& arguments) {
   const std::string text = value.text(), from = arguments.get(0, "old").text(), to = arguments.get(1, "new").text();
   const Value limit = arguments.get(2, "count");
   int64_t left = limit.is_integer() ? limit.integer() : -1;
-  if (from.empty()) wrong_type("replace needs a text that is not empty", arguments.get(0, "old"));
   std::string out;
+  if (from.empty()) {  // between all characters
+    for (const std::string& character : characters(text)) out += (left == 0 || left-- == 0 ? "" : to) + character;
+    return Value(left == 0 ? out : out + to);
+  }
   size_t begin = 0;
   for (size_t found; left != 0 && (found = text.find(from, begin)) != std::string::npos; --left) {
     out += text.substr(begin, found - begin) + to;
@@ -253,24 +252,162 @@ Value with_default(const Value& value, const Arguments& arguments) {
 
 Value to_json(const Value& value, const Arguments& arguments) {
   if (value.is_undefined()) wrong_type("tojson needs a value", value);
-  for (const auto& [name, argument] : arguments.named) {
-    const bool known = name == "indent" || (name == "ensure_ascii" && !argument.truthy());
-    if (!known) wrong_type(base::cat("tojson with ", name, "=", argument.repr(), " is not supported"), argument);
+  JsonStyle style;
+  style.ensure_ascii = arguments.get(0, "ensure_ascii").truthy();
+  const Value indent = arguments.get(1, "indent"), separators = arguments.get(2, "separators");
+  if (indent.is_integer()) style.indent = static_cast<int>(std::clamp<int64_t>(indent.integer(), 0, 64));
+  if (style.indent >= 0) style.item_separator = ",";
+  if (separators.is_list() && separators.list().size() == 2) {
+    style.item_separator = text_of(separators.list()[0], "tojson's separators");
+    style.key_separator = text_of(separators.list()[1], "tojson's separators");
   }
-  const Value indent = arguments.get(99, "indent");
-  return Value(value.json(indent.is_integer() ? static_cast<int>(std::clamp<int64_t>(indent.integer(), 0, 64)) : -1));
+  style.sort_keys = arguments.get(3, "sort_keys").truthy();
+  return Value(value.json(style));
+}
+
+// --- filters on numbers and order ------------------------------------------------------------------------------------
+// Strings sort without regard to case unless asked otherwise.
+Value sort_key(const Value& item, const Value& attribute, bool case_sensitive) {
+  Value key = attribute.is_string() ? attribute_path(item, attribute.string()) : item;
+  return key.is_string() && !case_sensitive ? Value(lower_text(key.string())) : key;
+}
+
+List sorted(List items, const Value& attribute, bool case_sensitive, bool reverse) {
+  std::vector<std::pair<Value, Value>> keyed;
+  for (Value& item : items) keyed.emplace_back(sort_key(item, attribute, case_sensitive), std::move(item));
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    return reverse ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
+  });
+  List out;
+  for (auto& [key, item] : keyed) out.push_back(std::move(item));
+  return out;
+}
+
+Value sort_items(const Value& value, const Arguments& a) {
+  return Value(
+      sorted(iterate(value), a.get(2, "attribute"), a.get(1, "case_sensitive").truthy(), a.get(0, "reverse").truthy()));
+}
+
+Value extreme(const Value& value, const Arguments& a, bool largest) {
+  const List items = sorted(iterate(value), a.get(1, "attribute"), a.get(0, "case_sensitive").truthy(), largest);
+  return items.empty() ? Value(Undefined{"item of an empty list"}) : items.front();
+}
+
+Value sum_items(const Value& value, const Arguments& a) {
+  const Value attribute = a.get(0, "attribute"), start = a.get(1, "start");
+  bool whole = !start.is<double>();
+  double sum = start.is_undefined() ? 0 : start.number();
+  for (const Value& item : iterate(value)) {
+    const Value number = attribute.is_string() ? attribute_path(item, attribute.string()) : item;
+    if (!number.is_number()) wrong_type("sum needs numbers", number);
+    whole = whole && !number.is<double>();
+    sum += number.number();
+  }
+  return whole ? Value(static_cast<int64_t>(sum)) : Value(sum);
+}
+
+Value sort_dictionary(const Value& value, const Arguments& a) {
+  const Value by = a.get(1, "by");
+  const bool by_value = by.is_string() && by.string() == "value";
+  const bool case_sensitive = a.get(0, "case_sensitive").truthy(), reverse = a.get(2, "reverse").truthy();
+  std::vector<std::pair<Value, Value>> keyed;
+  for (const Value& pair : items_of(value).list())
+    keyed.emplace_back(sort_key(pair.list()[by_value ? 1 : 0], Value(), case_sensitive), pair);
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& x, const auto& y) {
+    return reverse ? compare(y.first, x.first) < 0 : compare(x.first, y.first) < 0;
+  });
+  List out;
+  for (auto& [key, pair] : keyed) out.push_back(std::move(pair));
+  return Value(std::move(out));
+}
+
+Value absolute(const Value& value, const Arguments&) {
+  if (!value.is_number()) wrong_type("abs needs a number", value);
+  return value.is<double>() ? Value(std::abs(value.number())) : Value(std::abs(value.integer()));
+}
+
+Value rounded(const Value& value, const Arguments& a) {
+  if (!value.is_number()) wrong_type("round needs a number", value);
+  const Value precision = a.get(0, "precision"), method = a.get(1, "method");
+  const double scale = std::pow(10.0, precision.is_integer() ? static_cast<double>(precision.integer()) : 0.0);
+  const double scaled = value.number() * scale;
+  const std::string name = method.is_string() ? method.string() : "common";
+  if (name == "ceil") return Value(std::ceil(scaled) / scale);
+  if (name == "floor") return Value(std::floor(scaled) / scale);
+  return Value(std::nearbyint(scaled) / scale);
+}
+
+Value to_float(const Value& value, const Arguments& a) {
+  if (value.is_number()) return Value(value.number());
+  if (value.is_string()) {
+    const std::string text = base::trim(value.string());
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    if (!text.empty() && *end == '\0') return Value(number);
+  }
+  const Value fallback = a.get(0, "default");
+  return fallback.is_undefined() ? Value(0.0) : fallback;
+}
+
+Value batches(const Value& value, const Arguments& a) {
+  const Value size = a.get(0, "linecount"), fill = a.get(1, "fill_with");
+  if (!size.is_integer() || size.integer() < 1) wrong_type("batch needs a size of at least 1", size);
+  List out, batch;
+  for (const Value& item : iterate(value)) {
+    if (static_cast<int64_t>(batch.size()) == size.integer()) out.emplace_back(std::exchange(batch, {}));
+    batch.push_back(item);
+  }
+  if (batch.empty()) return Value(std::move(out));
+  while (!fill.is_undefined() && !fill.is_none() && static_cast<int64_t>(batch.size()) < size.integer() &&
+         batch.size() < 1000)
+    batch.push_back(fill);
+  out.emplace_back(std::move(batch));
+  return Value(std::move(out));
+}
+
+Value escape_html(const Value& value, const Arguments&) {
+  std::string out;
+  for (const char c : value.text()) {
+    static const std::map<char, const char*> kNames = {
+        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"}};
+    const auto found = kNames.find(c);
+    out += found == kNames.end() ? std::string(1, c) : found->second;
+  }
+  return Value(std::move(out));
+}
+
+Value url_encode(const Value& value, const Arguments&) {
+  static constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : value.text()) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (std::isalnum(byte) || std::string_view("_.-~/").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return Value(std::move(out));
 }
 
 using Filter = std::function<Value(const Value&, const Arguments&)>;
 
 const std::map<std::string, Filter>& filters() {
   static const std::map<std::string, Filter> kFilters = {
+      {"abs", absolute},
+      {"attr", [](const Value& v, const Arguments& a) { return lookup(v, a.get(0, "name")); }},
+      {"batch", batches},
       {"capitalize", [](const Value& v, const Arguments&) { return Value(capitalize(v.text())); }},
       {"count", [](const Value& v, const Arguments&) { return Value(length(v)); }},
       {"d", with_default},
       {"default", with_default},
-      {"dictsort", [](const Value& v, const Arguments&) { return sorted_items(v); }},
+      {"dictsort", sort_dictionary},
+      {"e", escape_html},
+      {"escape", escape_html},
       {"first", [](const Value& v, const Arguments&) { return first_or_last(v, true); }},
+      {"float", to_float},
+      {"format", [](const Value& v, const Arguments& a) { return Value(format_text(v.text(), Value(a.positional))); }},
+      {"forceescape", escape_html},
       {"indent", [](const Value& v, const Arguments& a) { return Value(indent_text(v.text(), a)); }},
       {"int", to_integer},
       {"items", [](const Value& v, const Arguments&) { return v.is_undefined() ? Value(List{}) : items_of(v); }},
@@ -278,22 +415,30 @@ const std::map<std::string, Filter>& filters() {
       {"last", [](const Value& v, const Arguments&) { return first_or_last(v, false); }},
       {"length", [](const Value& v, const Arguments&) { return Value(length(v)); }},
       {"list", [](const Value& v, const Arguments&) { return Value(iterate(v)); }},
-      {"lower", [](const Value& v, const Arguments&) { return Value(change_case(v.text(), false)); }},
+      {"lower", [](const Value& v, const Arguments&) { return Value(lower_text(v.text())); }},
       {"map", map_items},
+      {"max", [](const Value& v, const Arguments& a) { return extreme(v, a, true); }},
+      {"min", [](const Value& v, const Arguments& a) { return extreme(v, a, false); }},
       {"reject", [](const Value& v, const Arguments& a) { return select(v, a, false, false); }},
       {"rejectattr", [](const Value& v, const Arguments& a) { return select(v, a, true, false); }},
       {"replace", replace},
       {"reverse", [](const Value& v, const Arguments&) { return reversed(v); }},
+      {"round", rounded},
       {"safe", [](const Value& v, const Arguments&) { return v; }},
       {"select", [](const Value& v, const Arguments& a) { return select(v, a, false, true); }},
       {"selectattr", [](const Value& v, const Arguments& a) { return select(v, a, true, true); }},
+      {"sort", sort_items},
       {"string", [](const Value& v, const Arguments&) { return Value(v.text()); }},
+      {"sum", sum_items},
       {"title", [](const Value& v, const Arguments&) { return Value(title(v.text())); }},
       {"tojson", to_json},
       {"trim",
        [](const Value& v, const Arguments& a) { return Value(strip(v.text(), a.get(0, "chars"), true, true)); }},
       {"unique", [](const Value& v, const Arguments&) { return unique(v); }},
-      {"upper", [](const Value& v, const Arguments&) { return Value(change_case(v.text(), true)); }},
+      {"upper", [](const Value& v, const Arguments&) { return Value(upper_text(v.text())); }},
+      {"urlencode", url_encode},
+      {"wordcount",
+       [](const Value& v, const Arguments&) { return Value(static_cast<int64_t>(split_white(v.text(), -1).size())); }},
   };
   return kFilters;
 }
@@ -304,10 +449,28 @@ bool iterable(const Value& v) {
   return v.is_list() || v.is_string() || (v.is_map() && !v.map().is_namespace) || v.is_undefined();
 }
 
+// str.islower() or str.isupper(): some cased character, and none that `change` would change.
+bool is_all(const std::string& text, std::string (*change)(std::string_view)) {
+  return change(text) == text && (lower_text(text) != text || upper_text(text) != text);
+}
+
+bool same(const Value& v, const Arguments& a) {
+  const Value other = a.get(0, "other");
+  return std::string_view(v.type_name()) == other.type_name() && equal(v, other);
+}
+
 const std::map<std::string, Test>& tests() {
+  static const Test kDifferent = [](const Value& v, const Arguments& a) { return !equal(v, a.get(0, "")); };
   static const Test kEqual = [](const Value& v, const Arguments& a) { return equal(v, a.get(0, "")); };
   static const std::map<std::string, Test> kTests = {
+      {"==", kEqual},
+      {"!=", kDifferent},
+      {"<", [](const Value& v, const Arguments& a) { return compare(v, a.get(0, "")) < 0; }},
+      {"<=", [](const Value& v, const Arguments& a) { return compare(v, a.get(0, "")) <= 0; }},
+      {">", [](const Value& v, const Arguments& a) { return compare(v, a.get(0, "")) > 0; }},
+      {">=", [](const Value& v, const Arguments& a) { return compare(v, a.get(0, "")) >= 0; }},
       {"boolean", [](const Value& v, const Arguments&) { return v.is_bool(); }},
+      {"callable", [](const Value& v, const Arguments&) { return v.is_macro() || v.is_method(); }},
       {"defined", [](const Value& v, const Arguments&) { return !v.is_undefined(); }},
       {"divisibleby",
        [](const Value& v, const Arguments& a) {
@@ -323,57 +486,190 @@ const std::map<std::string, Test>& tests() {
       {"integer", [](const Value& v, const Arguments&) { return v.is_integer(); }},
       {"iterable", [](const Value& v, const Arguments&) { return iterable(v); }},
       {"mapping", [](const Value& v, const Arguments&) { return v.is_map(); }},
-      {"ne", [](const Value& v, const Arguments& a) { return !equal(v, a.get(0, "")); }},
+      {"lower", [](const Value& v, const Arguments&) { return is_all(v.text(), lower_text); }},
+      {"ne", kDifferent},
       {"none", [](const Value& v, const Arguments&) { return v.is_none(); }},
       {"number", [](const Value& v, const Arguments&) { return v.is_number(); }},
       {"odd", [](const Value& v, const Arguments&) { return v.is_integer() && v.integer() % 2 != 0; }},
+      {"sameas", same},
       {"sequence", [](const Value& v, const Arguments&) { return iterable(v); }},
       {"string", [](const Value& v, const Arguments&) { return v.is_string(); }},
       {"true", [](const Value& v, const Arguments&) { return v.is_bool() && v.integer(); }},
       {"undefined", [](const Value& v, const Arguments&) { return v.is_undefined(); }},
+      {"upper", [](const Value& v, const Arguments&) { return is_all(v.text(), upper_text); }},
   };
-  return kTests;
+  static const std::map<std::string, Test> kAll = [] {
+    std::map<std::string, Test> all = kTests;
+    for (const auto& [alias, name] :
+         {std::pair{"lt", "<"}, {"lessthan", "<"}, {"le", "<="}, {"gt", ">"}, {"greaterthan", ">"}, {"ge", ">="}})
+      all.emplace(alias, kTests.at(name));
+    return all;
+  }();
+  return kAll;
 }
 
-Value string_method(const std::string& text, const std::string& name, const Arguments& arguments) {
-  const Value first = arguments.get(0, "chars");
-  if (name == "strip") return Value(strip(text, first, true, true));
-  if (name == "lstrip") return Value(strip(text, first, true, false));
-  if (name == "rstrip") return Value(strip(text, first, false, true));
-  if (name == "startswith") return Value(starts_or_ends(text, first, true));
-  if (name == "endswith") return Value(starts_or_ends(text, first, false));
-  if (name == "split") return split_text(text, arguments);
-  if (name == "replace") return replace(Value(text), arguments);
-  if (name == "upper" || name == "lower") return Value(change_case(text, name == "upper"));
-  if (name == "capitalize") return Value(capitalize(text));
-  if (name == "title") return Value(title(text));
-  if (name == "join") {
-    Arguments separator;
-    separator.positional.emplace_back(text);
-    return join(first, separator);
+// --- methods ---------------------------------------------------------------------------------------------------------
+int64_t character_count(const std::string& text) { return static_cast<int64_t>(characters(text).size()); }
+
+Value find_text(const std::string& text, const Arguments& a, bool last, bool must) {
+  const std::string& part = text_of(a.get(0, "sub"), "find");
+  const size_t found = last ? text.rfind(part) : text.find(part);
+  if (found != std::string::npos) return Value(character_count(text.substr(0, found)));
+  if (must) wrong_type("substring not found", a.get(0, "sub"));
+  return Value(int64_t{-1});
+}
+
+Value count_text(const std::string& text, const Arguments& a) {
+  const std::string& part = text_of(a.get(0, "sub"), "count");
+  if (part.empty()) return Value(character_count(text) + 1);
+  int64_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  return Value(count);
+}
+
+Value split_lines(const std::string& text, const Arguments& a) {
+  const bool keep = a.get(0, "keepends").truthy();
+  List out;
+  for (size_t begin = 0; begin < text.size();) {
+    size_t end = std::min(text.find_first_of("\n\r\v\f", begin), text.size());
+    const size_t stop = end;
+    if (end < text.size()) end += text[end] == '\r' && end + 1 < text.size() && text[end + 1] == '\n' ? 2 : 1;
+    out.emplace_back(text.substr(begin, (keep ? end : stop) - begin));
+    begin = end;
   }
-  if (name == "find") {
-    const size_t found = text.find(text_of(first, "find"));
-    return Value(found == std::string::npos ? int64_t{-1}
-                                            : static_cast<int64_t>(characters(text.substr(0, found)).size()));
-  }
-  throw base::DataError(base::cat("chat template: method '", name, "' of a string is not supported"));
+  return Value(std::move(out));
+}
+
+Value split_right(const std::string& text, const Arguments& a) {
+  const Value separator = a.get(0, "sep"), limit = a.get(1, "maxsplit");
+  int64_t most = limit.is_integer() ? limit.integer() : -1;
+  if (!separator.is_string() || separator.string().empty() || most < 0) return split_text(text, a);
+  List out;
+  std::string rest = text;
+  for (size_t at; most-- > 0 && (at = rest.rfind(separator.string())) != std::string::npos; rest.resize(at))
+    out.emplace_back(rest.substr(at + separator.string().size()));
+  out.emplace_back(rest);
+  std::reverse(out.begin(), out.end());
+  return Value(std::move(out));
+}
+
+Value partition(const std::string& text, const Arguments& a, bool last) {
+  const std::string& part = text_of(a.get(0, "sep"), "partition");
+  const size_t at = last ? text.rfind(part) : text.find(part);
+  if (at == std::string::npos)
+    return last ? Value(List{Value(""), Value(""), Value(text)}) : Value(List{Value(text), Value(""), Value("")});
+  return Value(List{Value(text.substr(0, at)), Value(part), Value(text.substr(at + part.size()))});
+}
+
+Value padded(const std::string& text, const Arguments& a, const std::string& name) {
+  const Value width = a.get(0, "width"), fill = a.get(1, "fillchar");
+  if (!width.is_integer()) wrong_type(base::cat(name, " needs a width"), width);
+  const int64_t missing = std::min<int64_t>(width.integer(), 100'000) - character_count(text);
+  if (missing <= 0) return Value(text);
+  const std::string character = name == "zfill" ? "0" : fill.is_string() ? fill.string() : " ";
+  const auto pad = [&](int64_t count) {
+    std::string out;
+    for (int64_t i = 0; i < count; ++i) out += character;
+    return out;
+  };
+  if (name == "ljust") return Value(text + pad(missing));
+  if (name == "center") return Value(pad(missing / 2) + text + pad(missing - missing / 2));
+  const size_t sign = name == "zfill" && !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  return Value(text.substr(0, sign) + pad(missing) + text.substr(sign));
+}
+
+Value without_affix(const std::string& text, const Arguments& a, bool prefix) {
+  const std::string& affix = text_of(a.get(0, "affix"), prefix ? "removeprefix" : "removesuffix");
+  if (!starts_or_ends(text, Value(affix), prefix)) return Value(text);
+  return Value(prefix ? text.substr(affix.size()) : text.substr(0, text.size() - affix.size()));
+}
+
+template <class Predicate>
+Value all_characters(const std::string& text, const Predicate& holds) {
+  const std::vector<std::string> parts = characters(text);
+  return Value(!parts.empty() && std::all_of(parts.begin(), parts.end(), [&](const std::string& character) {
+    return holds(utf8_step(character, 0).code_point);
+  }));
+}
+
+using StringMethod = Value (*)(const std::string&, const Arguments&);
+
+const std::map<std::string, StringMethod>& string_methods() {
+  using Text = const std::string&;
+  using Args = const Arguments&;
+  static const std::map<std::string, StringMethod> kMethods = {
+      {"capitalize", [](Text t, Args) { return Value(capitalize(t)); }},
+      {"center", [](Text t, Args a) { return padded(t, a, "center"); }},
+      {"count", count_text},
+      {"endswith", [](Text t, Args a) { return Value(starts_or_ends(t, a.get(0, "suffix"), false)); }},
+      {"find", [](Text t, Args a) { return find_text(t, a, false, false); }},
+      {"index", [](Text t, Args a) { return find_text(t, a, false, true); }},
+      {"isalnum", [](Text t, Args) { return all_characters(t, is_letter_or_digit); }},
+      {"isalpha", [](Text t, Args) { return all_characters(t, is_letter); }},
+      {"isdigit", [](Text t, Args) { return all_characters(t, is_digit); }},
+      {"islower", [](Text t, Args) { return Value(is_all(t, lower_text)); }},
+      {"isspace", [](Text t, Args) { return all_characters(t, is_space); }},
+      {"isupper", [](Text t, Args) { return Value(is_all(t, upper_text)); }},
+      {"join",
+       [](Text t, Args a) {
+         Arguments separator;
+         separator.positional.emplace_back(t);
+         return join(a.get(0, "iterable"), separator);
+       }},
+      {"ljust", [](Text t, Args a) { return padded(t, a, "ljust"); }},
+      {"lower", [](Text t, Args) { return Value(lower_text(t)); }},
+      {"lstrip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), true, false)); }},
+      {"partition", [](Text t, Args a) { return partition(t, a, false); }},
+      {"removeprefix", [](Text t, Args a) { return without_affix(t, a, true); }},
+      {"removesuffix", [](Text t, Args a) { return without_affix(t, a, false); }},
+      {"replace", [](Text t, Args a) { return replace(Value(t), a); }},
+      {"rfind", [](Text t, Args a) { return find_text(t, a, true, false); }},
+      {"rjust", [](Text t, Args a) { return padded(t, a, "rjust"); }},
+      {"rpartition", [](Text t, Args a) { return partition(t, a, true); }},
+      {"rsplit", split_right},
+      {"rstrip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), false, true)); }},
+      {"split", split_text},
+      {"splitlines", split_lines},
+      {"startswith", [](Text t, Args a) { return Value(starts_or_ends(t, a.get(0, "prefix"), true)); }},
+      {"strip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), true, true)); }},
+      {"title", [](Text t, Args) { return Value(title(t)); }},
+      {"upper", [](Text t, Args) { return Value(upper_text(t)); }},
+      {"zfill", [](Text t, Args a) { return padded(t, a, "zfill"); }},
+  };
+  return kMethods;
+}
+
+// The sandbox lets nothing change a value.
+const std::set<std::string>& forbidden_methods(const Value& value) {
+  static const std::set<std::string> kOfMaps = {"clear", "pop", "popitem", "setdefault", "update"};
+  static const std::set<std::string> kOfLists = {"append", "clear",  "extend",  "insert",
+                                                 "pop",    "remove", "reverse", "sort"};
+  static const std::set<std::string> kNone;
+  return value.is_map() ? kOfMaps : value.is_list() ? kOfLists : kNone;
 }
 
 Value map_method(const Value& value, const std::string& name, const Arguments& arguments) {
   if (name == "items") return items_of(value);
   if (name == "get") {
-    const Value* found = value.map().find(arguments.get(0, "key").text());
+    const Value* found = value.map().find(arguments.get(0, "key"));
     if (found != nullptr) return *found;
-    const Value fallback = arguments.get(1, "default");
-    return fallback.is_undefined() ? Value(None{}) : fallback;
+    return arguments.positional.size() > 1 ? arguments.positional[1] : Value(None{});
   }
-  if (name == "keys" || name == "values") {
-    List out;
-    for (const auto& [key, item] : value.map().items) out.push_back(name == "keys" ? Value(key) : item);
-    return Value(std::move(out));
-  }
-  throw base::DataError(base::cat("chat template: method '", name, "' of a mapping is not supported"));
+  if (name == "copy") return Value(Map(value.map()));
+  List out;
+  for (const auto& [key, item] : value.map().items) out.push_back(name == "keys" ? key : item);
+  return Value(std::move(out));
+}
+
+Value list_method(const Value& value, const std::string& name, const Arguments& arguments) {
+  const Value item = arguments.get(0, "value");
+  const List& items = value.list();
+  if (name == "copy") return value;
+  const auto is_item = [&](const Value& other) { return equal(other, item); };
+  if (name == "count") return Value(static_cast<int64_t>(std::count_if(items.begin(), items.end(), is_item)));
+  const auto found = std::find_if(items.begin(), items.end(), is_item);
+  if (found == items.end()) wrong_type(base::cat(item.repr(), " is not in the list"), value);
+  return Value(static_cast<int64_t>(found - items.begin()));
 }
 
 int64_t clamp_index(const Value& index, int64_t size, int64_t fallback, int64_t low, int64_t high) {
@@ -397,6 +693,43 @@ Value Arguments::get(size_t position, const std::string& name) const {
   return found == named.end() ? Value(Undefined{name}) : found->second;
 }
 
+std::string format_text(const std::string& format, const Value& value) {
+  const List values = value.is_list() ? value.list() : List{value};
+  std::string out;
+  size_t used = 0;
+  for (size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%') {
+      out += format[i];
+      continue;
+    }
+    const size_t begin = i++;
+    while (i < format.size() && std::string_view("0123456789.+-# ").find(format[i]) != std::string_view::npos) ++i;
+    const char kind = i < format.size() ? format[i] : '\0';
+    if (kind == '%') {
+      out += '%';
+      continue;
+    }
+    if (used >= values.size()) wrong_type("a format needs more values", value);
+    const Value& item = values[used++];
+    const std::string options = format.substr(begin, i - begin);
+    if ((kind == 's' || kind == 'r') && options == "%") {
+      out += kind == 's' ? item.text() : item.repr();
+    } else if (std::string_view("dif").find(kind) != std::string_view::npos && item.is_number() &&
+               options.size() < 12) {
+      char text[512];
+      const int length = kind == 'f' ? std::snprintf(text, sizeof(text), (options + "f").c_str(), item.number())
+                                     : std::snprintf(text, sizeof(text), (options + "lld").c_str(),
+                                                     static_cast<long long>(item.number()));
+      if (length < 0 || length >= static_cast<int>(sizeof(text))) wrong_type("a format is too wide", item);
+      out.append(text, static_cast<size_t>(length));
+    } else {
+      wrong_type(base::cat("format '", options, kind, "' is not supported for this value"), item);
+    }
+  }
+  if (used < values.size()) wrong_type("a format takes fewer values", value);
+  return out;
+}
+
 bool is_filter(const std::string& name) { return filters().count(name) > 0; }
 std::vector<std::string> filter_names() { return names_of(filters()); }
 Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments) {
@@ -405,17 +738,27 @@ Value apply_filter(const std::string& name, const Value& value, const Arguments&
 
 bool is_test(const std::string& name) { return tests().count(name) > 0; }
 std::vector<std::string> test_names() { return names_of(tests()); }
-bool test_takes_argument(const std::string& name) {
-  return name == "divisibleby" || name == "eq" || name == "equalto" || name == "ne" || name == "in";
-}
 bool apply_test(const std::string& name, const Value& value, const Arguments& arguments) {
   return tests().at(name)(value, arguments);
 }
 
+bool is_method_name(const Value& value, const std::string& name) {
+  if (value.is_string()) return string_methods().count(name) > 0;
+  if (value.is_map() && !value.map().is_namespace) {
+    static const std::set<std::string> kNames = {"copy", "get", "items", "keys", "values"};
+    return kNames.count(name) > 0 || forbidden_methods(value).count(name) > 0;
+  }
+  if (value.is_list())
+    return name == "copy" || name == "count" || name == "index" || forbidden_methods(value).count(name) > 0;
+  return false;
+}
+
 Value call_method(const Value& object, const std::string& name, const Arguments& arguments) {
-  if (object.is_string()) return string_method(object.string(), name, arguments);
-  if (object.is_map()) return map_method(object, name, arguments);
-  wrong_type(base::cat("method '", name, "' needs a string or a mapping"), object);
+  if (!is_method_name(object, name)) wrong_type(base::cat("method '", name, "' is not supported"), object);
+  if (forbidden_methods(object).count(name) > 0)
+    wrong_type(base::cat("method '", name, "' would change its object, which templates must not"), object);
+  if (object.is_string()) return string_methods().at(name)(object.string(), arguments);
+  return object.is_map() ? map_method(object, name, arguments) : list_method(object, name, arguments);
 }
 
 List iterate(const Value& value) {
@@ -424,7 +767,7 @@ List iterate(const Value& value) {
   if (value.is_string()) {
     for (std::string& character : characters(value.string())) out.emplace_back(std::move(character));
   } else if (value.is_map()) {
-    for (const auto& [key, item] : value.map().items) out.emplace_back(key);
+    for (const auto& [key, item] : value.map().items) out.push_back(key);
   } else if (!value.is_undefined()) {
     wrong_type("a loop needs a list, a mapping or a string", value);
   }
@@ -440,9 +783,9 @@ int64_t length(const Value& value) {
 }
 
 Value lookup(const Value& value, const Value& key) {
-  if (value.is_undefined()) throw base::DataError(base::cat("chat template: '", value.name(), "' is undefined"));
+  if (value.is_undefined()) throw Fault(base::cat("'", value.name(), "' is undefined"));
   if (value.is_map()) {
-    const Value* found = value.map().find(key.text());
+    const Value* found = value.map().find(key);
     return found != nullptr ? *found : Value(Undefined{key.text()});
   }
   if (value.is_list() && key.is_integer()) {
@@ -456,6 +799,11 @@ Value lookup(const Value& value, const Value& key) {
     if (index >= 0 && index < size) return Value(parts[static_cast<size_t>(index)]);
   }
   return Value(Undefined{key.text()});
+}
+
+Value attribute(const Value& value, const std::string& name) {
+  if (is_method_name(value, name)) return Value(Method{name});
+  return lookup(value, Value(name));
 }
 
 Value slice(const Value& value, const Value& begin, const Value& end, const Value& step) {
@@ -475,7 +823,7 @@ Value slice(const Value& value, const Value& begin, const Value& end, const Valu
 
 bool contains(const Value& container, const Value& item) {
   if (container.is_string()) return item.is_string() && container.string().find(item.string()) != std::string::npos;
-  if (container.is_map()) return container.map().find(item.text()) != nullptr;
+  if (container.is_map()) return container.map().find(item) != nullptr;
   const List items = iterate(container);
   return std::any_of(items.begin(), items.end(), [&](const Value& member) { return equal(member, item); });
 }

@@ -18,24 +18,29 @@ struct Arguments {
 
 bool is_filter(const std::string& name);
 std::vector<std::string> filter_names();
-/// Throws DataError on operands of the wrong type.
+/// Throws Fault on operands of the wrong type.
 Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments);
+
+/// "%s and %d" % value, Python's old formatting with s, r, d, i, f and %.
+std::string format_text(const std::string& format, const Value& value);
 
 bool is_test(const std::string& name);
 std::vector<std::string> test_names();
-/// Tests that read "x is divisibleby 3" take an operand without parentheses.
-bool test_takes_argument(const std::string& name);
 bool apply_test(const std::string& name, const Value& value, const Arguments& arguments);
 
-/// str.strip, dict.items and so on. Throws DataError when the type has no such method.
+/// str.strip, dict.items and so on. Throws Fault when the type has no such method.
 Value call_method(const Value& object, const std::string& name, const Arguments& arguments);
 
-/// Items that a loop visits: of a list, keys of a map, characters of a string. Throws DataError for other types.
+/// Items that a loop visits: of a list, keys of a map, characters of a string. Throws Fault for other types.
 List iterate(const Value& value);
-/// len(). Throws DataError when the type has none.
+/// len(). Throws Fault when the type has none.
 int64_t length(const Value& value);
-/// value[key] and value.key: undefined when absent.
+/// value[key]: undefined when absent.
 Value lookup(const Value& value, const Value& key);
+/// value.name: a method of the type, else as value["name"].
+Value attribute(const Value& value, const std::string& name);
+/// True when `name` is a method of the type that call_method() knows, or that the sandbox forbids.
+bool is_method_name(const Value& value, const std::string& name);
 /// value[begin:end:step] of a list or a string, by characters.
 Value slice(const Value& value, const Value& begin, const Value& end, const Value& step);
 bool contains(const Value& container, const Value& item);

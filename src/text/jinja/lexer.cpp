@@ -54,19 +54,8 @@ class Lexer {
 
   void text() {
     const size_t end = next_tag();
-    std::string_view text = source_.substr(position_, end - position_);
-    if (end < source_.size()) {
-      const char kind = source_[end + 1], mark = end + 2 < source_.size() ? source_[end + 2] : '\0';
-      if (mark == '-') {
-        text = text.substr(0, text.find_last_not_of(kWhite) + 1);
-      } else if (kind != '{' && mark != '+') {
-        const size_t line_start = text.rfind('\n') + 1;
-        const bool only_white = text.find_first_not_of(kWhite, line_start) == std::string_view::npos;
-        if ((line_start > 0 || line_starting_) && only_white) text = text.substr(0, line_start);
-      }
-    }
-    if (!text.empty()) push(TokenKind::kText, std::string(text));
-    advance(end - position_);
+    const char kind = end + 1 < source_.size() ? source_[end + 1] : '\0';
+    push_text(end, kind, end + 2 < source_.size() ? source_[end + 2] : '\0');
   }
 
   void tag() {
@@ -81,6 +70,7 @@ class Lexer {
     }
     if (at("-") || at("+")) advance(1);
     const bool statement = kind == '%';
+    if (statement && raw_block()) return;
     push(statement ? TokenKind::kOpenStatement : TokenKind::kOpenExpression, "");
     const std::string_view end = statement ? "%}" : "}}";
     for (int depth = 0;;) {
@@ -93,6 +83,54 @@ class Lexer {
       }
       token(depth);
     }
+  }
+
+  // "%}" with its mark and white space before it, at `position` or later; npos when something else stands there.
+  size_t end_of_bare_tag(size_t position, size_t& mark_at) const {
+    mark_at = std::min(source_.find_first_not_of(kWhite, position), source_.size());
+    const size_t end =
+        mark_at < source_.size() && (source_[mark_at] == '-' || source_[mark_at] == '+') ? mark_at + 1 : mark_at;
+    return source_.substr(end, 2) == "%}" ? end : std::string_view::npos;
+  }
+
+  // {% raw %} text {% endraw %}: the text as it is.
+  bool raw_block() {
+    const size_t name = std::min(source_.find_first_not_of(kWhite, position_), source_.size());
+    size_t mark_at = 0;
+    if (source_.substr(name, 3) != "raw") return false;
+    const size_t end = end_of_bare_tag(name + 3, mark_at);
+    if (end == std::string_view::npos) return false;
+    advance(mark_at - position_);
+    close(source_[mark_at], true, end + 2 - mark_at);
+    for (size_t open = source_.find("{%", position_); open != std::string_view::npos;
+         open = source_.find("{%", open + 2)) {
+      const bool marked = open + 2 < source_.size() && (source_[open + 2] == '-' || source_[open + 2] == '+');
+      const size_t word = source_.find_first_not_of(kWhite, open + (marked ? 3 : 2));
+      if (word == std::string_view::npos || source_.substr(word, 6) != "endraw") continue;
+      const size_t closing = end_of_bare_tag(word + 6, mark_at);
+      if (closing == std::string_view::npos) continue;
+      push_text(open, '%', marked ? source_[open + 2] : '\0');
+      advance(mark_at - position_);
+      close(source_[mark_at], true, closing + 2 - mark_at);
+      return true;
+    }
+    fail("'{% endraw %}' is missing");
+  }
+
+  // Text up to the tag at `end`, without the white space that the tag swallows.
+  void push_text(size_t end, char kind, char mark) {
+    std::string_view text = source_.substr(position_, end - position_);
+    if (end < source_.size()) {
+      if (mark == '-') {
+        text = text.substr(0, text.find_last_not_of(kWhite) + 1);
+      } else if (kind != '{' && mark != '+') {
+        const size_t line_start = text.rfind('\n') + 1;
+        const bool only_white = text.find_first_not_of(kWhite, line_start) == std::string_view::npos;
+        if ((line_start > 0 || line_starting_) && only_white) text = text.substr(0, line_start);
+      }
+    }
+    if (!text.empty()) push(TokenKind::kText, std::string(text));
+    advance(end - position_);
   }
 
   // Skips the end of a tag and the white space it swallows.
@@ -117,11 +155,16 @@ class Lexer {
       push(TokenKind::kName, std::string(source_.substr(position_, end - position_)));
     } else if (is_digit(c)) {
       while (end < source_.size() && is_digit(source_[end])) ++end;
+      while (end < source_.size() && source_[end] == '_' && end + 1 < source_.size() && is_digit(source_[end + 1])) {
+        for (++end; end < source_.size() && is_digit(source_[end]);) ++end;
+      }
       const bool fraction = end + 1 < source_.size() && source_[end] == '.' && is_digit(source_[end + 1]);
       if (fraction) {
         for (++end; end < source_.size() && is_digit(source_[end]);) ++end;
       }
-      push(fraction ? TokenKind::kFloat : TokenKind::kInteger, std::string(source_.substr(position_, end - position_)));
+      const size_t power = exponent_length(end);
+      end += power;
+      push(fraction || power > 0 ? TokenKind::kFloat : TokenKind::kInteger, without_underscores(end));
     } else {
       const auto* found =
           std::find_if(kOperators.begin(), kOperators.end(), [&](std::string_view op) { return at(op); });
@@ -132,6 +175,22 @@ class Lexer {
       end = position_ + found->size();
     }
     advance(end - position_);
+  }
+
+  // Length of "e-5" at `at`, 0 when there is none.
+  size_t exponent_length(size_t at) const {
+    if (at >= source_.size() || (source_[at] != 'e' && source_[at] != 'E')) return 0;
+    size_t end = at + 1;
+    if (end < source_.size() && (source_[end] == '-' || source_[end] == '+')) ++end;
+    const size_t digits = end;
+    while (end < source_.size() && is_digit(source_[end])) ++end;
+    return end > digits ? end - at : 0;
+  }
+
+  std::string without_underscores(size_t end) const {
+    std::string number(source_.substr(position_, end - position_));
+    number.erase(std::remove(number.begin(), number.end(), '_'), number.end());
+    return number;
   }
 
   void string_literal(char quote) {

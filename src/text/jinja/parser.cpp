@@ -30,6 +30,14 @@ class Parser {
     Parser& parser;
   };
 
+  // Inside an if tag, unknown filters and tests are errors only when they run; loops and macros end that.
+  struct Softness {
+    Softness(Parser& parser, bool soft) : parser(parser), before(std::exchange(parser.soft_, soft)) {}
+    ~Softness() { parser.soft_ = before; }
+    Parser& parser;
+    bool before;
+  };
+
   const Token& peek(size_t ahead = 0) const { return tokens_[std::min(position_ + ahead, tokens_.size() - 1)]; }
   const Token& next() { return tokens_[position_ < tokens_.size() - 1 ? position_++ : position_]; }
   [[noreturn]] void fail(const std::string& what) const {
@@ -82,7 +90,7 @@ class Parser {
     const Depth depth(*this);
     Block block;
     while (peek().kind != TokenKind::kEnd && !ends_block(enders)) {
-      Statement made{StatementKind::kText, peek().line, "", {}, nullptr, nullptr, {}, {}, nullptr};
+      Statement made{StatementKind::kText, peek().line, "", {}, nullptr, nullptr, {}, {}, nullptr, {}};
       if (peek().kind == TokenKind::kText) {
         made.text = next().text;
       } else if (peek().kind == TokenKind::kOpenExpression) {
@@ -94,7 +102,7 @@ class Parser {
         next();
       } else {
         next();
-        if (!tag(made, block)) continue;
+        tag(made);
       }
       block.push_back(std::move(made));
     }
@@ -112,8 +120,7 @@ class Parser {
     return block;
   }
 
-  // False when the tag adds no statement of its own.
-  bool tag(Statement& made, Block& block) {
+  void tag(Statement& made) {
     const std::string name = expect_name();
     if (name == "if") {
       parse_if(made);
@@ -128,18 +135,36 @@ class Parser {
     } else if (name == "break" || name == "continue") {
       made.kind = name == "break" ? StatementKind::kBreak : StatementKind::kContinue;
       close_statement();
-    } else if (name == "generation") {  // marks what an assistant wrote; the text is the same
+    } else if (name == "generation") {  // what an assistant wrote
+      made.kind = StatementKind::kGeneration;
       close_statement();
-      for (Statement& inner : body_until("endgeneration")) block.push_back(std::move(inner));
-      return false;
+      made.body = body_until("endgeneration");
+    } else if (name == "with") {
+      parse_with(made);
+    } else if (name == "call") {
+      parse_call(made);
     } else {
       fail(base::cat("tag '", name,
-                     "' is not supported; allowed are if, for, set, macro, filter, break, continue, generation"));
+                     "' is not supported; allowed are if, for, set, macro, call, filter, with, raw, break, continue, "
+                     "generation"));
     }
-    return true;
+  }
+
+  void parse_with(Statement& made) {
+    const Softness hard(*this, false);
+    made.kind = StatementKind::kWith;
+    while (peek().kind == TokenKind::kName) {
+      std::string name = next().text;
+      expect_operator("=");
+      made.bindings.emplace_back(std::move(name), expression());
+      if (!accept_operator(",")) break;
+    }
+    close_statement();
+    made.body = body_until("endwith");
   }
 
   void parse_if(Statement& made) {
+    const Softness soft(*this, true);
     made.kind = StatementKind::kIf;
     made.expression = tuple();
     close_statement();
@@ -149,7 +174,7 @@ class Parser {
     const std::string ender = expect_name();
     if (ender == "elif") {
       const Depth depth(*this);
-      Statement nested{StatementKind::kIf, peek().line, "", {}, nullptr, nullptr, {}, {}, nullptr};
+      Statement nested{StatementKind::kIf, peek().line, "", {}, nullptr, nullptr, {}, {}, nullptr, {}};
       parse_if(nested);
       made.otherwise.push_back(std::move(nested));
       return;
@@ -159,6 +184,7 @@ class Parser {
   }
 
   void parse_for(Statement& made) {
+    const Softness hard(*this, false);
     made.kind = StatementKind::kFor;
     const bool parenthesis = accept_operator("(");
     do {
@@ -194,6 +220,7 @@ class Parser {
   }
 
   void parse_filter_block(Statement& made) {
+    const Softness hard(*this, false);
     made.kind = StatementKind::kFilterBlock;
     made.expression = filter(make(ExpressionKind::kName, ""));
     made.expression = filters(std::move(made.expression));
@@ -202,18 +229,35 @@ class Parser {
   }
 
   void parse_macro(Statement& made) {
+    const Softness hard(*this, false);
     made.kind = StatementKind::kMacro;
     made.macro = std::make_unique<Macro>();
     made.macro->name = expect_name();
     expect_operator("(");
+    parse_parameters(*made.macro);
+    close_statement();
+    made.macro->body = body_until("endmacro");
+  }
+
+  void parse_parameters(Macro& macro) {
     while (!accept_operator(")")) {
       std::string parameter = expect_name();
       ExpressionPtr fallback = accept_operator("=") ? expression() : nullptr;
-      made.macro->parameters.emplace_back(std::move(parameter), std::move(fallback));
+      macro.parameters.emplace_back(std::move(parameter), std::move(fallback));
       if (!is_operator(")")) expect_operator(",");
     }
+  }
+
+  void parse_call(Statement& made) {
+    const Softness hard(*this, false);
+    made.kind = StatementKind::kCallBlock;
+    made.macro = std::make_unique<Macro>();
+    made.macro->name = "caller";
+    if (accept_operator("(")) parse_parameters(*made.macro);
+    made.expression = postfix(primary());
+    if (made.expression->kind != ExpressionKind::kCall) fail("a call tag needs the call of a macro");
     close_statement();
-    made.macro->body = body_until("endmacro");
+    made.macro->body = body_until("endcall");
   }
 
   // --- expressions, loosest binding first ---------------------------------------------------------------------------
@@ -221,13 +265,23 @@ class Parser {
     ExpressionPtr first = expression();
     if (!is_operator(",")) return first;
     ExpressionPtr list = make(ExpressionKind::kList, "", std::move(first));
-    while (accept_operator(",")) list->arguments.push_back(expression());
+    while (accept_operator(",")) {
+      if (peek().kind == TokenKind::kCloseExpression || peek().kind == TokenKind::kCloseStatement || is_operator(")"))
+        break;
+      list->arguments.push_back(expression());
+    }
     return list;
   }
 
   ExpressionPtr expression() {
     const Depth depth(*this);
+    // Whether filters are soft is known only when the 'if' comes, so those before it are checked then.
+    const size_t unchecked = unknown_.size();
+    const bool before = std::exchange(soft_, true);
     ExpressionPtr value = either();
+    soft_ = before;
+    if (!is_name("if") && !soft_) refuse_unknown(unchecked);
+    const Softness soft(*this, soft_ || is_name("if"));
     while (accept_name("if")) {
       ExpressionPtr made = make(ExpressionKind::kConditional, "", std::move(value), either());
       made->arguments.push_back(accept_name("else") ? expression() : nullptr);
@@ -269,10 +323,15 @@ class Parser {
 
   ExpressionPtr comparison() {
     ExpressionPtr left = sum();
-    for (std::string name = comparison_operator(); !name.empty(); name = comparison_operator()) {
-      left = make(ExpressionKind::kBinary, name, std::move(left), sum());
-    }
-    return left;
+    std::string name = comparison_operator();
+    if (name.empty()) return left;
+    ExpressionPtr right = sum();
+    std::string second = comparison_operator();
+    if (second.empty()) return make(ExpressionKind::kBinary, std::move(name), std::move(left), std::move(right));
+    ExpressionPtr chain = make(ExpressionKind::kChain, "", std::move(left));
+    chain->keywords.emplace_back(std::move(name), std::move(right));
+    for (; !second.empty(); second = comparison_operator()) chain->keywords.emplace_back(std::move(second), sum());
+    return chain;
   }
 
   ExpressionPtr sum() {
@@ -291,11 +350,17 @@ class Parser {
   }
 
   ExpressionPtr product() {
-    ExpressionPtr left = sign();
+    ExpressionPtr left = power();
     while (is_operator("*") || is_operator("/") || is_operator("//") || is_operator("%")) {
       std::string name = next().text;
-      left = make(ExpressionKind::kBinary, std::move(name), std::move(left), sign());
+      left = make(ExpressionKind::kBinary, std::move(name), std::move(left), power());
     }
+    return left;
+  }
+
+  ExpressionPtr power() {
+    ExpressionPtr left = sign();
+    while (accept_operator("**")) left = make(ExpressionKind::kBinary, "**", std::move(left), sign());
     return left;
   }
 
@@ -321,10 +386,30 @@ class Parser {
     }
   }
 
+  void note_unknown(const std::string& message) {
+    if (!soft_) fail(message);
+    unknown_.emplace_back(peek().line, message);
+  }
+
+  void refuse_unknown(size_t first) const {
+    if (first >= unknown_.size()) return;
+    const auto& [line, message] = unknown_[first];
+    throw base::IoError(base::cat(where_, ":", line, ": chat template: ", message));
+  }
+
+  // What may follow a test's name as its operand, without parentheses.
+  bool starts_operand() const {
+    const TokenKind kind = peek().kind;
+    if (kind == TokenKind::kName) return !is_name("else") && !is_name("or") && !is_name("and") && !is_name("if");
+    return kind == TokenKind::kString || kind == TokenKind::kInteger || kind == TokenKind::kFloat || is_operator("[") ||
+           is_operator("{");
+  }
+
   ExpressionPtr filter(ExpressionPtr value) {
     const std::string name = expect_name();
-    if (!is_filter(name))
-      fail(base::cat("filter '", name, "' is not supported; allowed are ", base::join(filter_names(), ", ")));
+    if (!is_filter(name)) {
+      note_unknown(base::cat("filter '", name, "' is not supported; allowed are ", base::join(filter_names(), ", ")));
+    }
     ExpressionPtr made = make(ExpressionKind::kFilter, name, std::move(value));
     if (accept_operator("(")) call_arguments(*made);
     return made;
@@ -334,11 +419,11 @@ class Parser {
     const bool negated = accept_name("not");
     const std::string name = expect_name();
     if (!is_test(name))
-      fail(base::cat("test '", name, "' is not supported; allowed are ", base::join(test_names(), ", ")));
+      note_unknown(base::cat("test '", name, "' is not supported; allowed are ", base::join(test_names(), ", ")));
     ExpressionPtr made = make(ExpressionKind::kTest, name, std::move(value));
     if (accept_operator("(")) {
       call_arguments(*made);
-    } else if (test_takes_argument(name)) {
+    } else if (starts_operand()) {
       made->arguments.push_back(postfix(primary()));
     }
     return negated ? make(ExpressionKind::kUnary, "not", std::move(made)) : std::move(made);
@@ -346,7 +431,11 @@ class Parser {
 
   void call_arguments(Expression& call) {
     while (!accept_operator(")")) {
-      if (peek().kind == TokenKind::kName && is_operator("=", 1)) {
+      if (accept_operator("**")) {
+        call.keywords.emplace_back("", expression());
+      } else if (accept_operator("*")) {
+        call.arguments.push_back(make(ExpressionKind::kUnpack, "", expression()));
+      } else if (peek().kind == TokenKind::kName && is_operator("=", 1)) {
         std::string name = next().text;
         next();
         call.keywords.emplace_back(std::move(name), expression());
@@ -457,6 +546,8 @@ class Parser {
   const std::string& where_;
   size_t position_ = 0;
   int depth_ = 0;
+  bool soft_ = false;
+  std::vector<std::pair<int, std::string>> unknown_;  ///< line and message of what was let through
 };
 
 }  // namespace

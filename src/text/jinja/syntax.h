@@ -46,11 +46,13 @@ enum class ExpressionKind {
   kAttribute,    // arguments[0] . name
   kIndex,        // arguments[0] [ arguments[1] ]
   kSlice,        // arguments[0] [ arguments[1] : arguments[2] : arguments[3] ], absent ones are null
-  kCall,         // arguments[0] ( arguments[1...], keywords )
+  kCall,         // arguments[0] ( arguments[1...], keywords ); a keyword without a name is a mapping of keywords
+  kUnpack,       // *arguments[0], only among the arguments of a call
   kFilter,       // arguments[0] | name ( arguments[1...], keywords )
   kTest,         // arguments[0] is name ( arguments[1...] )
   kUnary,        // name arguments[0]
   kBinary,       // arguments[0] name arguments[1]
+  kChain,        // arguments[0] keywords[0] keywords[1] ...: comparisons of neighbors, as in a < b < c
   kConditional,  // arguments[0] if arguments[1] else arguments[2] (may be null)
 };
 
@@ -67,7 +69,21 @@ struct Expression {
 struct Statement;
 using Block = std::vector<Statement>;
 
-enum class StatementKind { kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro, kFilterBlock, kBreak, kContinue };
+enum class StatementKind {
+  kText,
+  kOutput,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kFilterBlock,
+  kWith,
+  kCallBlock,
+  kGeneration,
+  kBreak,
+  kContinue
+};
 
 struct Statement {
   StatementKind kind;
@@ -77,8 +93,9 @@ struct Statement {
   ExpressionPtr expression;        ///< output, condition, iterable, value, filter
   ExpressionPtr condition;         ///< kFor: only items for which it holds
   Block body;
-  Block otherwise;  ///< else and elif
-  std::unique_ptr<Macro> macro;
+  Block otherwise;                                              ///< else and elif
+  std::unique_ptr<Macro> macro;                                 ///< kMacro; kCallBlock: what its caller() renders
+  std::vector<std::pair<std::string, ExpressionPtr>> bindings;  ///< kWith
 };
 
 struct Macro {

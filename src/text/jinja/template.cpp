@@ -1,6 +1,8 @@
 #include "text/jinja/template.h"
 
+#include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <utility>
 
 #include "rqat/base/error.h"
@@ -23,6 +25,11 @@ class Renderer {
   Renderer(const Map& variables, const std::string& where) : where_(where) {
     scopes_.push_back(variables);
     scopes_.emplace_back();
+  }
+
+  Rendered render(const Block& block) {
+    run(block, rendered_.text);
+    return std::move(rendered_);
   }
 
   Flow run(const Block& block, std::string& out) {
@@ -70,12 +77,48 @@ class Renderer {
       case StatementKind::kMacro:
         scopes_.back().set(statement.macro->name, Value(statement.macro.get()));
         break;
+      case StatementKind::kWith:
+        return with(statement, out);
+      case StatementKind::kCallBlock:
+        out += call_block(statement).text();
+        break;
+      case StatementKind::kGeneration:
+        return generation(statement, out);
       case StatementKind::kBreak:
         return Flow::kBreak;
       case StatementKind::kContinue:
         return Flow::kContinue;
     }
     return Flow::kNormal;
+  }
+
+  Flow with(const Statement& statement, std::string& out) {
+    Map scope;
+    for (const auto& [name, value] : statement.bindings) scope.set(name, evaluate(*value));
+    scopes_.push_back(std::move(scope));
+    const Flow flow = run(statement.body, out);
+    scopes_.pop_back();
+    return flow;
+  }
+
+  // The macro finds the block as caller(), which sees the names of the place it is written at.
+  Value call_block(const Statement& statement) {
+    callers_.emplace_back(statement.macro.get(), std::vector<Map>(scopes_.begin() + 2, scopes_.end()));
+    Arguments arguments = arguments_of(*statement.expression);
+    arguments.named.insert_or_assign("caller", Value(statement.macro.get()));
+    const Value result = call(*statement.expression, arguments);
+    callers_.pop_back();
+    return result;
+  }
+
+  // Begins where the template's own text stands, inside macros too, as in transformers.
+  Flow generation(const Statement& statement, std::string& out) {
+    const size_t begin = rendered_.text.size(), before = out.size();
+    scopes_.emplace_back();
+    const Flow flow = run(statement.body, out);
+    scopes_.pop_back();
+    rendered_.generated.emplace_back(begin, begin + out.size() - before);
+    return flow;
   }
 
   // The text of a block, through the filters written at its opening tag; they name their input "".
@@ -129,23 +172,29 @@ class Renderer {
     return kept;
   }
 
-  static Value loop_variable(const List& items, size_t i) {
+  Value loop_variable(const List& items, size_t i) const {
     const auto index = static_cast<int64_t>(i), size = static_cast<int64_t>(items.size());
     Map loop;
-    loop.items = {{"index", Value(index + 1)},
-                  {"index0", Value(index)},
-                  {"revindex", Value(size - index)},
-                  {"revindex0", Value(size - index - 1)},
-                  {"first", Value(i == 0)},
-                  {"last", Value(index == size - 1)},
-                  {"length", Value(size)},
-                  {"previtem", i > 0 ? items[i - 1] : Value(Undefined{"loop.previtem"})},
-                  {"nextitem", i + 1 < items.size() ? items[i + 1] : Value(Undefined{"loop.nextitem"})}};
+    loop.is_namespace = true;  // an object: no mapping, no methods
+    const std::pair<const char*, Value> fields[] = {
+        {"index", Value(index + 1)},
+        {"index0", Value(index)},
+        {"revindex", Value(size - index)},
+        {"revindex0", Value(size - index - 1)},
+        {"first", Value(i == 0)},
+        {"last", Value(index == size - 1)},
+        {"length", Value(size)},
+        {"depth", Value(int64_t{loop_depth_})},
+        {"depth0", Value(int64_t{loop_depth_ - 1})},
+        {"previtem", i > 0 ? items[i - 1] : Value(Undefined{"loop.previtem"})},
+        {"nextitem", i + 1 < items.size() ? items[i + 1] : Value(Undefined{"loop.nextitem"})}};
+    for (const auto& [name, value] : fields) loop.items.emplace_back(Value(name), value);
     return Value(std::move(loop));
   }
 
   void loop(const Statement& statement, std::string& out) {
     const List items = loop_items(statement);
+    ++loop_depth_;
     for (size_t i = 0; i < items.size(); ++i) {
       count_step(statement.line);
       scopes_.emplace_back();
@@ -155,6 +204,7 @@ class Renderer {
       scopes_.pop_back();
       if (flow == Flow::kBreak) break;
     }
+    --loop_depth_;
     if (items.empty()) run(statement.otherwise, out);
   }
 
@@ -162,11 +212,27 @@ class Renderer {
     for (size_t i = scopes_.size(); i-- > 0;) {
       if (const Value* found = scopes_[i].find(name)) return *found;
     }
-    return Value(Undefined{name});
+    return is_function(name) ? Value(Method{name}) : Value(Undefined{name});
+  }
+
+  static bool is_function(const std::string& name) {
+    return name == "raise_exception" || name == "namespace" || name == "dict" || name == "range" ||
+           name == "strftime_now";
   }
 
   Value evaluate(const Expression& e) {
     count_step(e.line);
+    try {
+      Value value = compute(e);
+      if (value.is_string() && value.string().size() > kMostBytes)
+        fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
+      return value;
+    } catch (const Fault& fault) {
+      fail(e.line, fault.what());
+    }
+  }
+
+  Value compute(const Expression& e) {
     switch (e.kind) {
       case ExpressionKind::kConstant:
         return e.constant;
@@ -181,13 +247,14 @@ class Renderer {
         Map map;
         for (size_t i = 0; i + 1 < e.arguments.size(); i += 2) {
           const Value key = evaluate(*e.arguments[i]);
-          if (!key.is_string()) fail(e.line, base::cat("keys of a mapping must be strings, got ", key.repr()));
-          map.set(key.string(), nested(evaluate(*e.arguments[i + 1]), e.line));
+          if (!key.is_string() && !key.is_number() && !key.is_none())
+            fail(e.line, base::cat("a key of a mapping must be a string, a number or none, got ", key.repr()));
+          map.set(key, nested(evaluate(*e.arguments[i + 1]), e.line));
         }
         return Value(std::move(map));
       }
       case ExpressionKind::kAttribute:
-        return lookup(evaluate(*e.arguments[0]), Value(e.name));
+        return attribute(evaluate(*e.arguments[0]), e.name);
       case ExpressionKind::kIndex:
         return lookup(evaluate(*e.arguments[0]), evaluate(*e.arguments[1]));
       case ExpressionKind::kSlice:
@@ -196,13 +263,19 @@ class Renderer {
       case ExpressionKind::kCall:
         return call(e);
       case ExpressionKind::kFilter:
+        if (!is_filter(e.name)) fail(e.line, base::cat("filter '", e.name, "' is not supported"));
         return apply_filter(e.name, evaluate(*e.arguments[0]), arguments_of(e));
       case ExpressionKind::kTest:
+        if (!is_test(e.name)) fail(e.line, base::cat("test '", e.name, "' is not supported"));
         return Value(apply_test(e.name, evaluate(*e.arguments[0]), arguments_of(e)));
       case ExpressionKind::kUnary:
         return unary(e);
       case ExpressionKind::kBinary:
         return binary(e);
+      case ExpressionKind::kChain:
+        return chain(e);
+      case ExpressionKind::kUnpack:
+        fail(e.line, "'*' stands only among the arguments of a call");
       case ExpressionKind::kConditional:
         return evaluate(*e.arguments[1]).truthy() ? evaluate(*e.arguments[0]) : optional(e.arguments[2]);
     }
@@ -221,36 +294,80 @@ class Renderer {
 
   Arguments arguments_of(const Expression& e) {
     Arguments arguments;
-    for (size_t i = 1; i < e.arguments.size(); ++i) arguments.positional.push_back(evaluate(*e.arguments[i]));
-    for (const auto& [name, value] : e.keywords) arguments.named.emplace(name, evaluate(*value));
+    for (size_t i = 1; i < e.arguments.size(); ++i) {
+      if (e.arguments[i]->kind != ExpressionKind::kUnpack) {
+        arguments.positional.push_back(evaluate(*e.arguments[i]));
+        continue;
+      }
+      for (Value& item : iterate(evaluate(*e.arguments[i]->arguments[0])))
+        arguments.positional.push_back(std::move(item));
+    }
+    for (const auto& [name, value] : e.keywords) {
+      const Value argument = evaluate(*value);
+      if (!name.empty()) {
+        arguments.named.emplace(name, argument);
+        continue;
+      }
+      if (!argument.is_map()) fail(e.line, base::cat("'**' needs a mapping, got ", argument.type_name()));
+      for (const auto& [key, item] : argument.map().items) arguments.named.emplace(key.text(), item);
+    }
     return arguments;
   }
 
-  Value call(const Expression& e) {
+  Value call(const Expression& e) { return call(e, arguments_of(e)); }
+
+  Value call(const Expression& e, const Arguments& arguments) {
     const Expression& callee = *e.arguments[0];
-    const Arguments arguments = arguments_of(e);
     if (callee.kind == ExpressionKind::kAttribute) {
       const Value object = evaluate(*callee.arguments[0]);
       if (object.is_undefined()) fail(e.line, base::cat("'", object.name(), "' is undefined"));
-      return call_method(object, callee.name, arguments);
+      if (is_method_name(object, callee.name) || !object.is_map()) return call_method(object, callee.name, arguments);
+      if (callee.name == "cycle" && object.map().find("index0") != nullptr) return cycle(object, arguments, e.line);
     }
-    if (callee.kind != ExpressionKind::kName) fail(e.line, "this value cannot be called");
-    const Value function = find(callee.name);
+    const Value function = evaluate(callee);
     if (function.is_macro()) return call_macro(*function.macro(), arguments, e.line);
-    return call_function(callee.name, arguments, e.line);
+    if (function.is_method() && callee.kind == ExpressionKind::kName)
+      return call_function(callee.name, arguments, e.line);
+    if (function.is_undefined()) {
+      fail(e.line,
+           base::cat("'", function.name(), "' is undefined; functions are namespace, dict, range, strftime_now, ",
+                     "raise_exception and macros"));
+    }
+    fail(e.line, base::cat("a value of type ", function.type_name(), " cannot be called"));
+  }
+
+  static Value cycle(const Value& loop, const Arguments& arguments, int line) {
+    const size_t count = arguments.positional.size();
+    if (count == 0) throw Fault(base::cat("loop.cycle at line ", line, " needs values"));
+    return arguments.positional[static_cast<size_t>(loop.map().find("index0")->integer()) % count];
   }
 
   Value call_function(const std::string& name, const Arguments& arguments, int line) {
     if (name == "raise_exception") fail(line, arguments.get(0, "message").text());
     if (name == "namespace" || name == "dict") {
       Map map;
+      if (!arguments.positional.empty()) {
+        if (!arguments.positional[0].is_map()) fail(line, base::cat(name, " needs a mapping"));
+        map.items = arguments.positional[0].map().items;
+      }
       for (const auto& [key, value] : arguments.named) map.set(key, nested(value, line));
       map.is_namespace = name == "namespace";
       return Value(std::move(map));
     }
-    if (name == "range") return range(arguments, line);
-    fail(line, base::cat("function '", name,
-                         "' is not supported; allowed are namespace, dict, range, raise_exception and macros"));
+    if (name == "strftime_now") return time_text(arguments, line);
+    return range(arguments, line);
+  }
+
+  Value time_text(const Arguments& arguments, int line) const {
+    const Value format = arguments.get(0, "format");
+    if (!format.is_string() || format.string().size() > 1000)
+      fail(line, "strftime_now needs a format of up to 1000 bytes");
+    const std::time_t now = std::time(nullptr);
+    std::tm local = {};
+    localtime_r(&now, &local);
+    char text[8192];
+    const size_t length = std::strftime(text, sizeof(text), format.string().c_str(), &local);
+    return Value(std::string(text, length));
   }
 
   Value range(const Arguments& arguments, int line) const {
@@ -274,16 +391,28 @@ class Renderer {
 
   Value call_macro(const Macro& macro, const Arguments& arguments, int line) {
     if (++call_depth_ > kDeepestCall) fail(line, base::cat("macro '", macro.name, "' calls itself too deeply"));
+    if (arguments.positional.size() > macro.parameters.size())
+      fail(line, base::cat("macro '", macro.name, "' takes ", macro.parameters.size(), " values, got ",
+                           arguments.positional.size()));
     Map scope;
     for (size_t i = 0; i < macro.parameters.size(); ++i) {
       const auto& [name, fallback] = macro.parameters[i];
-      Value value = arguments.get(i, name);
-      if (value.is_undefined() && fallback != nullptr) value = evaluate(*fallback);
-      scope.set(name, std::move(value));
+      const bool is_given = i < arguments.positional.size() || arguments.named.count(name) > 0;
+      scope.set(name, !is_given && fallback != nullptr ? evaluate(*fallback) : arguments.get(i, name));
+    }
+    for (const auto& [name, value] : arguments.named) {
+      if (name == "caller") {
+        scope.set(name, value);
+      } else if (scope.find(name) == nullptr) {
+        fail(line, base::cat("macro '", macro.name, "' has no parameter '", name, "'"));
+      }
     }
     // A macro sees the variables and what the template set at its top, not its caller's.
     std::vector<Map> outer(std::make_move_iterator(scopes_.begin() + 2), std::make_move_iterator(scopes_.end()));
     scopes_.resize(2);
+    for (const auto& [caller, around] : callers_) {
+      if (caller == &macro) scopes_.insert(scopes_.end(), around.begin(), around.end());
+    }
     scopes_.push_back(std::move(scope));
     std::string text;
     run(macro.body, text);
@@ -313,7 +442,15 @@ class Renderer {
     if (e.name == "~") return concatenate(e, left.text(), right.text());
     if (e.name == "+" && left.is_string() && right.is_string()) return concatenate(e, left.string(), right.string());
     if (e.name == "+" && left.is_list() && right.is_list()) return concatenate(e, left.list(), right.list());
-    if (left.is_string() && right.is_string()) return compare(e, left.string().compare(right.string()), 0);
+    if (e.name == "*" && (left.is_integer() || right.is_integer())) {
+      if (left.is_string() || left.is_list()) return repeat(e, left, right);
+      if (right.is_string() || right.is_list()) return repeat(e, right, left);
+    }
+    if (e.name == "%" && left.is_string()) return Value(format_text(left.string(), right));
+    const bool ordering = e.name[0] == '<' || e.name[0] == '>';
+    if (ordering && (left.is_string() || left.is_list())) {
+      return order(e, rqat::text::jinja::compare(left, right));
+    }
     if (!left.is_number() || !right.is_number()) {
       for (const Value* side : {&std::as_const(left), &right}) {
         if (side->is_undefined()) fail(e.line, base::cat("'", side->name(), "' is undefined"));
@@ -336,16 +473,57 @@ class Renderer {
     return Value(std::move(left));
   }
 
-  template <class T>
-  Value compare(const Expression& e, T left, T right) const {
-    if (e.name == "<") return Value(left < right);
-    if (e.name == "<=") return Value(left <= right);
-    if (e.name == ">") return Value(left > right);
-    if (e.name == ">=") return Value(left >= right);
+  // The value of `e`, a comparison whose sides compare() as `sign`.
+  Value order(const Expression& e, int sign) const {
+    if (e.name == "<") return Value(sign < 0);
+    if (e.name == "<=") return Value(sign <= 0);
+    if (e.name == ">") return Value(sign > 0);
+    if (e.name == ">=") return Value(sign >= 0);
     fail(e.line, base::cat("operator '", e.name, "' does not fit these values"));
   }
 
+  Value repeat(const Expression& e, const Value& value, const Value& count) const {
+    if (!count.is_integer())
+      fail(e.line, base::cat("'*' does not fit ", value.type_name(), " and ", count.type_name()));
+    const auto times = static_cast<size_t>(std::max<int64_t>(count.integer(), 0));
+    const size_t size = value.is_string() ? value.string().size() : value.list().size();
+    const size_t most = value.is_string() ? kMostBytes : static_cast<size_t>(kLongestList);
+    if (size > 0 && times > most / size) fail(e.line, base::cat("'*' makes more than ", most, " items"));
+    if (value.is_string()) {
+      std::string out;
+      for (size_t i = 0; i < times; ++i) out += value.string();
+      return Value(std::move(out));
+    }
+    List out;
+    for (size_t i = 0; i < times; ++i) out.insert(out.end(), value.list().begin(), value.list().end());
+    return Value(std::move(out));
+  }
+
+  Value chain(const Expression& e) {
+    Value left = evaluate(*e.arguments[0]);
+    for (const auto& [name, operand] : e.keywords) {
+      Value right = evaluate(*operand);
+      if (!holds(e, name, left, right)) return Value(false);
+      left = std::move(right);
+    }
+    return Value(true);
+  }
+
+  bool holds(const Expression& e, const std::string& name, const Value& left, const Value& right) const {
+    if (name == "==") return equal(left, right);
+    if (name == "!=") return !equal(left, right);
+    if (name == "in") return contains(right, left);
+    if (name == "not in") return !contains(right, left);
+    const int sign = rqat::text::jinja::compare(left, right);
+    if (name == "<") return sign < 0;
+    if (name == "<=") return sign <= 0;
+    if (name == ">") return sign > 0;
+    if (name == ">=") return sign >= 0;
+    fail(e.line, base::cat("operator '", name, "' in a chain of comparisons"));
+  }
+
   Value arithmetic(const Expression& e, const Value& left, const Value& right) const {
+    if (e.name[0] == '<' || e.name[0] == '>') return order(e, rqat::text::jinja::compare(left, right));
     const bool whole = !left.is<double>() && !right.is<double>();
     const double a = left.number(), b = right.number();
     const bool divides = e.name == "/" || e.name == "//" || e.name == "%";
@@ -362,8 +540,11 @@ class Renderer {
       result = std::floor(a / b);
     } else if (e.name == "%") {
       result = a - b * std::floor(a / b);
+    } else if (e.name == "**") {
+      result = std::pow(a, b);
+      if (b < 0) return Value(result);
     } else {
-      return compare(e, a, b);
+      fail(e.line, base::cat("operator '", e.name, "' does not fit numbers"));
     }
     const bool fits = std::abs(result) < 9.0e15;  // exact in a double
     if (whole && !fits) fail(e.line, base::cat("'", e.name, "' overflows"));
@@ -375,17 +556,26 @@ class Renderer {
   int64_t steps_ = 0;
   int call_depth_ = 0;
   int nested_ = 0;
+  int loop_depth_ = 0;
+  std::vector<std::pair<const Macro*, std::vector<Map>>>
+      callers_;  ///< call blocks that run, with the names around them
+  Rendered rendered_;
 };
+
+bool has_generation(const Block& block) {
+  return std::any_of(block.begin(), block.end(), [](const Statement& statement) {
+    return statement.kind == StatementKind::kGeneration || has_generation(statement.body) ||
+           has_generation(statement.otherwise) || (statement.macro && has_generation(statement.macro->body));
+  });
+}
 
 }  // namespace
 
 Template::Template(std::string_view source, std::string where)
     : where_(std::move(where)), block_(parse(source, where_)) {}
 
-std::string Template::render(const Map& variables) const {
-  std::string out;
-  Renderer(variables, where_).run(block_, out);
-  return out;
-}
+Rendered Template::render(const Map& variables) const { return Renderer(variables, where_).render(block_); }
+
+bool Template::has_generation_blocks() const { return has_generation(block_); }
 
 }  // namespace rqat::text::jinja

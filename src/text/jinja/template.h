@@ -3,19 +3,28 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "text/jinja/syntax.h"
 #include "text/jinja/value.h"
 
 namespace rqat::text::jinja {
 
+struct Rendered {
+  std::string text;
+  std::vector<std::pair<size_t, size_t>> generated;  ///< byte ranges inside {% generation %}
+};
+
 class Template {
  public:
   /// Throws IoError "where:line: ..." on what the subset lacks.
   Template(std::string_view source, std::string where);
-  /// `variables` are the names the template sees. Throws DataError: the template's own raise_exception, an operation on
-  /// a value of the wrong type, more than three million steps, or more than 64 MiB of text.
-  std::string render(const Map& variables) const;
+  /// `variables` are the names the template sees. Throws DataError "where:line: ...": the template's own
+  /// raise_exception, an operation on a value of the wrong type, more than three million steps, or more than 64 MiB of
+  /// text.
+  Rendered render(const Map& variables) const;
+  bool has_generation_blocks() const;
 
  private:
   std::string where_;

@@ -1,6 +1,11 @@
 #include "text/jinja/value.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
 #include "rqat/base/strings.h"
+#include "text/utf8.h"
 
 namespace rqat::text::jinja {
 namespace {
@@ -12,7 +17,24 @@ std::string hex4(unsigned code) {
   return out;
 }
 
-std::string json_string(const std::string& text) {
+// \u escapes, in pairs beyond U+FFFF.
+std::string escaped(uint32_t c) {
+  if (c < 0x10000) return hex4(c);
+  return hex4(0xD800 + ((c - 0x10000) >> 10)) + hex4(0xDC00 + ((c - 0x10000) & 0x3FF));
+}
+
+std::string ascii_only(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text, i);
+    out += step.length == 1 ? text.substr(i, 1) : escaped(step.code_point);
+    i += step.length;
+  }
+  return out;
+}
+
+std::string json_string(const std::string& text, bool ensure_ascii) {
+  if (ensure_ascii && !is_ascii(text)) return ascii_only(json_string(text, false));
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
@@ -48,6 +70,28 @@ std::string json_string(const std::string& text) {
   return out + '"';
 }
 
+// repr() of a float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
+std::string python_float(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  char digits[32];
+  for (int precision = 0; precision < 17; ++precision) {
+    std::snprintf(digits, sizeof(digits), "%.*e", precision, value);
+    if (std::strtod(digits, nullptr) == value) break;
+  }
+  const std::string text = digits;
+  const size_t mark = text.find('e');
+  const int exponent = std::stoi(text.substr(mark + 1));
+  if (exponent >= -4 && exponent < 16) {
+    const size_t shown = mark - (text[0] == '-' ? 1 : 0);
+    const int decimals = std::max(static_cast<int>(shown > 1 ? shown - 2 : 0) - exponent, 1);
+    std::snprintf(digits, sizeof(digits), "%.*f", decimals, value);
+    return digits;
+  }
+  std::snprintf(digits, sizeof(digits), "e%+03d", exponent);
+  return text.substr(0, mark) + digits;
+}
+
 std::string python_string(const std::string& text) {
   const bool double_quotes = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = double_quotes ? '"' : '\'';
@@ -71,19 +115,28 @@ std::string python_string(const std::string& text) {
 
 const Value* Map::find(const std::string& key) const {
   for (const auto& [name, value] : items) {
-    if (name == key) return &value;
+    if (name.is_string() && name.string() == key) return &value;
   }
   return nullptr;
 }
 
-void Map::set(const std::string& key, Value value) {
-  for (auto& [name, old] : items) {
-    if (name == key) {
-      old = std::move(value);
-      return;
-    }
+const Value* Map::find(const Value& key) const {
+  if (key.is_string()) return find(key.string());
+  for (const auto& [name, value] : items) {
+    if (equal(name, key)) return &value;
   }
-  items.emplace_back(key, std::move(value));
+  return nullptr;
+}
+
+void Map::set(const std::string& key, Value value) { set(Value(key), std::move(value)); }
+
+void Map::set(const Value& key, Value value) {
+  const Value* old = find(key);
+  if (old != nullptr) {
+    *const_cast<Value*>(old) = std::move(value);
+  } else {
+    items.emplace_back(key, std::move(value));
+  }
 }
 
 bool Value::truthy() const {
@@ -104,6 +157,7 @@ const char* Value::type_name() const {
   if (is_string()) return "str";
   if (is_list()) return "list";
   if (is_map()) return map().is_namespace ? "namespace" : "dict";
+  if (is_method()) return "method";
   return "macro";
 }
 
@@ -118,7 +172,7 @@ std::string Value::repr() const {
   if (is_none()) return "None";
   if (is_bool()) return integer() ? "True" : "False";
   if (is_integer()) return std::to_string(integer());
-  if (is<double>()) return base::format_double(number());
+  if (is<double>()) return python_float(number());
   if (is_string()) return python_string(string());
   std::string out;
   if (is_list()) {
@@ -127,32 +181,65 @@ std::string Value::repr() const {
   }
   if (is_map() && map().is_namespace) return "<namespace>";  // it may contain itself
   if (is_map()) {
-    for (const auto& [key, item] : map().items)
-      out += (out.empty() ? "" : ", ") + python_string(key) + ": " + item.repr();
+    for (const auto& [key, item] : map().items) out += (out.empty() ? "" : ", ") + key.repr() + ": " + item.repr();
     return '{' + out + '}';
   }
+  if (is_method()) return "<method>";
   return "<macro>";
 }
 
-std::string Value::json(int indent, int depth) const {
-  if (is_string()) return json_string(string());
+namespace {
+
+std::string json_key(const Value& key, const JsonStyle& style) {
+  return key.is_string() ? key.json(style) : '"' + key.json(style) + '"';
+}
+
+}  // namespace
+
+std::string Value::json(const JsonStyle& style, int depth) const {
+  if (is_string()) return json_string(string(), style.ensure_ascii);
   if (is_bool()) return integer() ? "true" : "false";
   if (is_none()) return "null";
-  if ((!is_list() && !is_map()) || (is_map() && map().is_namespace)) return repr();
-  const std::string separator = indent < 0 ? ", " : ",\n" + std::string(static_cast<size_t>(indent * (depth + 1)), ' ');
+  if (is_integer()) return repr();
+  if (is<double>())
+    return std::isnan(number()) ? "NaN" : std::isinf(number()) ? (number() > 0 ? "Infinity" : "-Infinity") : repr();
+  if ((!is_list() && !is_map()) || (is_map() && map().is_namespace))
+    throw Fault(base::cat("tojson cannot write a value of type ", type_name()));
+  const auto line = [&](int level) {
+    return style.indent < 0 ? "" : '\n' + std::string(static_cast<size_t>(style.indent * level), ' ');
+  };
   std::string out;
-  const auto add = [&](const std::string& item) { out += (out.empty() ? "" : separator) + item; };
+  const auto add = [&](const std::string& item) {
+    out += (out.empty() ? "" : style.item_separator) + line(depth + 1) + item;
+  };
   if (is_list()) {
-    for (const Value& item : list()) add(item.json(indent, depth + 1));
+    for (const Value& item : list()) add(item.json(style, depth + 1));
   } else {
-    for (const auto& [key, item] : map().items) add(json_string(key) + ": " + item.json(indent, depth + 1));
+    auto items = map().items;
+    if (style.sort_keys) {
+      std::stable_sort(items.begin(), items.end(),
+                       [](const auto& a, const auto& b) { return compare(a.first, b.first) < 0; });
+    }
+    for (const auto& [key, item] : items) add(json_key(key, style) + style.key_separator + item.json(style, depth + 1));
   }
-  const char open = is_list() ? '[' : '{', close = is_list() ? ']' : '}';
-  if (indent >= 0 && !out.empty()) {
-    out = '\n' + std::string(static_cast<size_t>(indent * (depth + 1)), ' ') + out + '\n' +
-          std::string(static_cast<size_t>(indent * depth), ' ');
+  if (!out.empty()) out += line(depth);
+  return (is_list() ? '[' : '{') + out + (is_list() ? ']' : '}');
+}
+
+int compare(const Value& a, const Value& b) {
+  const auto sign = [](auto x, auto y) { return x < y ? -1 : x > y ? 1 : 0; };
+  if (a.is_number() && b.is_number()) return sign(a.number(), b.number());
+  if (a.is_string() && b.is_string()) return sign(a.string().compare(b.string()), 0);
+  if (a.is_list() && b.is_list()) {
+    for (size_t i = 0; i < std::min(a.list().size(), b.list().size()); ++i) {
+      if (!equal(a.list()[i], b.list()[i])) return compare(a.list()[i], b.list()[i]);
+    }
+    return sign(a.list().size(), b.list().size());
   }
-  return open + out + close;
+  for (const Value* side : {&a, &b}) {
+    if (side->is_undefined()) throw Fault(base::cat("'", side->name(), "' is undefined"));
+  }
+  throw Fault(base::cat("'<' does not fit ", a.type_name(), " and ", b.type_name()));
 }
 
 bool equal(const Value& a, const Value& b) {

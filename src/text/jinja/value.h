@@ -8,23 +8,46 @@
 #include <variant>
 #include <vector>
 
+#include "rqat/base/error.h"
+
 namespace rqat::text::jinja {
 
 struct Macro;
 class Value;
+
+/// An operation that does not fit its operands; the renderer adds the line of the template.
+class Fault : public base::DataError {
+ public:
+  using base::DataError::DataError;
+};
+
 using List = std::vector<Value>;
 
 struct Undefined {
   std::string name;  ///< what was looked up, for messages
 };
 struct None {};
+/// A method that was named but not called, like `message.items`: true, and nothing else.
+struct Method {
+  std::string name;
+};
 
 /// Ordered; a namespace() is the only kind that templates may change.
 struct Map {
-  std::vector<std::pair<std::string, Value>> items;
+  std::vector<std::pair<Value, Value>> items;
   bool is_namespace = false;
   const Value* find(const std::string& key) const;
+  const Value* find(const Value& key) const;
   void set(const std::string& key, Value value);
+  void set(const Value& key, Value value);
+};
+
+/// How json() writes.
+struct JsonStyle {
+  int indent = -1;  ///< < 0: a single line
+  bool ensure_ascii = false;
+  bool sort_keys = false;
+  std::string item_separator = ", ", key_separator = ": ";
 };
 
 class Value {
@@ -40,6 +63,7 @@ class Value {
   explicit Value(List items) : data_(std::make_shared<List>(std::move(items))) {}
   explicit Value(Map map) : data_(std::make_shared<Map>(std::move(map))) {}
   explicit Value(const Macro* macro) : data_(macro) {}
+  explicit Value(Method method) : data_(std::move(method)) {}
 
   template <class T>
   bool is() const {
@@ -53,6 +77,7 @@ class Value {
   bool is_string() const { return is<std::string>(); }
   bool is_list() const { return is<std::shared_ptr<List>>(); }
   bool is_map() const { return is<std::shared_ptr<Map>>(); }
+  bool is_method() const { return is<Method>(); }
   bool is_macro() const { return is<const Macro*>(); }
 
   // Each requires the kind of its name.
@@ -71,15 +96,17 @@ class Value {
   std::string text() const;
   /// repr(value).
   std::string repr() const;
-  /// json.dumps(value, ensure_ascii=False, indent=indent); indent < 0 is a single line.
-  std::string json(int indent = -1, int depth = 0) const;
+  /// json.dumps(value). Throws Fault on what JSON lacks.
+  std::string json(const JsonStyle& style = {}, int depth = 0) const;
 
  private:
   std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Map>,
-               const Macro*>
+               const Macro*, Method>
       data_;
 };
 
 bool equal(const Value& a, const Value& b);
+/// -1, 0, 1 as Python orders numbers, strings and lists. Throws Fault on other pairs.
+int compare(const Value& a, const Value& b);
 
 }  // namespace rqat::text::jinja
