@@ -59,6 +59,17 @@ TEST(Commands, ForwardWritesLogits) {
   EXPECT_EQ(logits.sizes(), (at::IntArrayRef{2, 3, 259}));
 }
 
+TEST(Commands, ForwardRejectsWhatIsNoListOfIds) {
+  const auto outcome = [](const std::string& ids) {
+    workplace().write("bad_ids.json", ids);
+    return workplace().run("forward --model model --ids bad_ids.json --out logits.safetensors");
+  };
+  EXPECT_THAT(outcome("[[1, 2], 3]").output, HasSubstr("bad_ids.json: a list of lists of token ids is expected"));
+  EXPECT_THAT(outcome("[[1, 2], [3, 259]]").output,
+              HasSubstr("bad_ids.json: id 259 in list 1 at 1 is outside the vocabulary of 259"));
+  EXPECT_EQ(outcome("[[1, -1]]").exit_code, 1);
+}
+
 TEST(Commands, QuantizeInspectGenerateExport) {
   success("quantize --model model --out w2 --num-bits 2 --group-size 16");
   // 2 bits, and per 16 weights a scale of 16 bits and a zero point of 8 (q_proj has 16 inputs: one group).
@@ -149,14 +160,6 @@ TEST(Commands, ValidateFindsAFreezeThatTiedModelsCannotKeep) {
                                  HasSubstr("tie_word_embeddings")));
   EXPECT_EQ(outcome("head, embedding").exit_code, 0);
   EXPECT_EQ(outcome("").exit_code, 0);
-}
-
-TEST(Commands, BenchTimesEachKind) {
-  for (const char* name : {"load", "sft_step", "kd_step", "generate", "gptq"}) {
-    EXPECT_THAT(success(std::string("bench ") + name +
-                        " --model model --repeats 1 --batch-size 2 --max-new-tokens 4 --group-size 16"),
-                HasSubstr("median seconds"));
-  }
 }
 
 }  // namespace

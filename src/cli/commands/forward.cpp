@@ -1,11 +1,10 @@
 #include <iostream>
-#include <nlohmann/json.hpp>
 
 #include "rqat/cli/command.h"
-#include "rqat/io/json_file.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/model/forward.h"
 #include "support.h"
+#include "token_ids.h"
 
 namespace rqat::cli {
 
@@ -39,13 +38,13 @@ class Forward : public Command {
   }
 
   void run() override {
-    const std::vector<std::vector<int64_t>> ids = read_ids();
+    const std::vector<std::vector<int64_t>> ids = read_token_ids(options_.ids);
     pipeline::LoadOptions load;
     load.dtype = options_.dtype;
     load.device = pipeline::pick_device(options_.device);
     load.with_tokenizer = false;
     const pipeline::LoadedModel loaded = pipeline::load_model_folder(options_.model, load);
-    require_in_vocabulary(ids, loaded.model->config().vocab_size);
+    require_in_vocabulary(ids, loaded.model->config().vocab_size, options_.ids);
     if (options_.packed) loaded.model->set_execution(nn::Execution::kPacked);
     const at::Tensor logits = model::forward_logits(*loaded.model, ids).cpu();
     io::write_safetensors(options_.out, {{"logits", logits}});
@@ -54,31 +53,6 @@ class Forward : public Command {
   }
 
  private:
-  std::vector<std::vector<int64_t>> read_ids() const {
-    const nlohmann::json json = io::read_json(options_.ids);
-    std::vector<std::vector<int64_t>> ids;
-    bool fits = json.is_array();
-    for (size_t i = 0; fits && i < json.size(); ++i) {
-      fits = json[i].is_array();
-      for (size_t j = 0; fits && j < json[i].size(); ++j) fits = json[i][j].is_number_integer();
-      if (fits) ids.push_back(json[i].get<std::vector<int64_t>>());
-    }
-    if (!fits)
-      throw base::DataError(
-          base::cat(options_.ids, ": a list of lists of token ids is expected, like [[1, 2, 3], [4, 5, 6]]"));
-    return ids;
-  }
-
-  void require_in_vocabulary(const std::vector<std::vector<int64_t>>& ids, int64_t vocab_size) const {
-    for (size_t i = 0; i < ids.size(); ++i) {
-      for (size_t j = 0; j < ids[i].size(); ++j) {
-        if (ids[i][j] >= 0 && ids[i][j] < vocab_size) continue;
-        throw base::DataError(base::cat(options_.ids, ": id ", ids[i][j], " in list ", i, " at ", j,
-                                        " is outside the vocabulary of ", vocab_size));
-      }
-    }
-  }
-
   ForwardOptions options_;
 };
 
