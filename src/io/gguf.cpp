@@ -277,4 +277,15 @@ at::Tensor GgufReader::read(const std::string& name) const {
   return tensor;
 }
 
+const uint8_t* GgufReader::raw(const std::string& name, int64_t size) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) throw IoError(cat(path_.string(), ": has no tensor '", name, "'"));
+  const int64_t available = static_cast<int64_t>(file_->size()) - data_start_ - found->second.offset;
+  if (size > available) {
+    throw IoError(cat(path_.string(), ": tensor '", name, "' of ", size, " bytes goes beyond the end of the file (",
+                      available, " bytes left)"));
+  }
+  return file_->data() + data_start_ + found->second.offset;
+}
+
 }  // namespace rqat::io

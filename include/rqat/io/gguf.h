@@ -42,6 +42,9 @@ class GgufReader {
   const std::vector<double>& numbers(const std::string& key) const;
   /// The tensor dequantised to fp32. Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0. Throws IoError on others.
   at::Tensor read(const std::string& name) const;
+  /// The first `size` bytes of a tensor's data as they are stored, whatever its type; they live as long as the reader.
+  /// Throws IoError when there is no such tensor, or the file holds fewer.
+  const uint8_t* raw(const std::string& name, int64_t size) const;
 
  private:
   std::filesystem::path path_;
