@@ -11,9 +11,10 @@ void LoopConfig::fields(base::FieldVisitor& v) {
   v.component("optimizer", optimizer, optim::optimizers(), "optimizer over the fp32 masters");
   v.group("lr_scheduler", lr_scheduler, "course of the learning rate");
   v.field("max_grad_norm", max_grad_norm, "global gradient norm is clipped to it; 0 = off", base::non_negative());
-  v.field("freeze", freeze,
-          "parameter roles kept as they are: weight, bias, norm, embedding, head, router, scale, zero_point; where head "
-          "and embedding are one tensor, name both or neither");
+  v.field(
+      "freeze", freeze,
+      "parameter roles kept as they are: weight, bias, norm, embedding, head, router, scale, zero_point; where head "
+      "and embedding are one tensor, name both or neither");
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
   v.field("zero", zero,

@@ -126,8 +126,7 @@ class ReinforceLoop {
     if (reference_ != nullptr) {
       const at::Tensor hidden = hidden_rows(*reference_, batch.tokens, batch.rows);
       batch.reference_log_prob =
-          objective::log_probs(hidden,
-                               {&reference_->prepared_head(), nullptr, reference_->options().logit_softcap},
+          objective::log_probs(hidden, {&reference_->prepared_head(), nullptr, reference_->options().logit_softcap},
                                batch.targets, config_.temperature)
               .log_prob;
     }
