@@ -325,11 +325,11 @@ TEST_F(GgufImportTest, FaultsOfTheTokenizerAreNamed) {
     return file;
   };
   ModelFile file = without("model");
-  file.builder.text("tokenizer.ggml.model", "llama");
-  expect_error("tokenizer model 'llama' is not supported", file);
+  file.builder.text("tokenizer.ggml.model", "bert");
+  expect_error("tokenizer model 'bert' (tokenizer.ggml.model) is not supported", file);
   file = without("pre");
-  file.builder.text("tokenizer.ggml.pre", "tekken");
-  expect_error("pre-tokenizer 'tekken' (tokenizer.ggml.pre) is not supported (one of smollm", file);
+  file.builder.text("tokenizer.ggml.pre", "unheard-of");
+  expect_error("pre-tokenizer 'unheard-of' (tokenizer.ggml.pre) is not supported; known are gpt-2", file);
   file = without("types");
   file.builder.integers("tokenizer.ggml.token_type", {1, 1});
   expect_error("2 token types for 7 tokens", file);

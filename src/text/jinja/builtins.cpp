@@ -105,7 +105,7 @@ bool starts_or_ends(const std::string& text, const Value& affix, bool start) {
     return std::any_of(affix.list().begin(), affix.list().end(),
                        [&](const Value& item) { return starts_or_ends(text, item, start); });
   }
-  const std::string& part = text_of(affix, start ? "startswith" : "endswith");
+  const std::string part = text_of(affix, start ? "startswith" : "endswith");
   return start ? base::starts_with(text, part)
                : text.size() >= part.size() && text.compare(text.size() - part.size(), part.size(), part) == 0;
 }
@@ -512,7 +512,7 @@ const std::map<std::string, Test>& tests() {
 int64_t character_count(const std::string& text) { return static_cast<int64_t>(characters(text).size()); }
 
 Value find_text(const std::string& text, const Arguments& a, bool last, bool must) {
-  const std::string& part = text_of(a.get(0, "sub"), "find");
+  const std::string part = text_of(a.get(0, "sub"), "find");
   const size_t found = last ? text.rfind(part) : text.find(part);
   if (found != std::string::npos) return Value(character_count(text.substr(0, found)));
   if (must) wrong_type("substring not found", a.get(0, "sub"));
@@ -520,7 +520,7 @@ Value find_text(const std::string& text, const Arguments& a, bool last, bool mus
 }
 
 Value count_text(const std::string& text, const Arguments& a) {
-  const std::string& part = text_of(a.get(0, "sub"), "count");
+  const std::string part = text_of(a.get(0, "sub"), "count");
   if (part.empty()) return Value(character_count(text) + 1);
   int64_t count = 0;
   for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
@@ -554,7 +554,7 @@ Value split_right(const std::string& text, const Arguments& a) {
 }
 
 Value partition(const std::string& text, const Arguments& a, bool last) {
-  const std::string& part = text_of(a.get(0, "sep"), "partition");
+  const std::string part = text_of(a.get(0, "sep"), "partition");
   const size_t at = last ? text.rfind(part) : text.find(part);
   if (at == std::string::npos)
     return last ? Value(List{Value(""), Value(""), Value(text)}) : Value(List{Value(text), Value(""), Value("")});
@@ -579,7 +579,7 @@ Value padded(const std::string& text, const Arguments& a, const std::string& nam
 }
 
 Value without_affix(const std::string& text, const Arguments& a, bool prefix) {
-  const std::string& affix = text_of(a.get(0, "affix"), prefix ? "removeprefix" : "removesuffix");
+  const std::string affix = text_of(a.get(0, "affix"), prefix ? "removeprefix" : "removesuffix");
   if (!starts_or_ends(text, Value(affix), prefix)) return Value(text);
   return Value(prefix ? text.substr(affix.size()) : text.substr(0, text.size() - affix.size()));
 }
