@@ -21,6 +21,8 @@ class ByteTokenizer : public text::Tokenizer {
   std::string decode(const std::vector<int64_t>& ids, bool) const override { return {ids.begin(), ids.end()}; }
   std::string token_bytes(int64_t id) const override { return {static_cast<char>(id)}; }
   bool is_special(int64_t id) const override { return id == '|'; }
+  std::vector<int64_t> with_special(std::vector<int64_t> ids) const override { return ids; }
+  bool decodes_by_token() const override { return true; }
   int64_t vocab_size() const override { return 256; }
   int64_t token_id(std::string_view token) const override { return token == "|" ? '|' : -1; }
   std::string token_text(int64_t id) const override { return token_bytes(id); }
@@ -36,6 +38,8 @@ class LetterTemplate : public text::ChatTemplate {
     for (const text::Message& message : messages) text += message.role.substr(0, 1) + ":" + message.content + "|\n";
     return text + (add_generation_prompt ? "a:" : "");
   }
+  text::RenderedChat render_variables(const nlohmann::ordered_json&) const override { return {}; }
+  bool has_generation_blocks() const override { return false; }
   std::string stop_text() const override { return "|"; }
 };
 

@@ -25,6 +25,8 @@ class CharacterTokenizer : public text::Tokenizer {
   }
   std::string token_bytes(int64_t id) const override { return token_text(id); }
   bool is_special(int64_t id) const override { return id == kStop; }
+  std::vector<int64_t> with_special(std::vector<int64_t> ids) const override { return ids; }
+  bool decodes_by_token() const override { return true; }
   int64_t vocab_size() const override { return 50; }
   int64_t token_id(std::string_view token) const override { return static_cast<int64_t>(kAlphabet.find(token)); }
   std::string token_text(int64_t id) const override {
@@ -43,6 +45,8 @@ class PlainChat : public text::ChatTemplate {
   std::string render(const std::vector<text::Message>& messages, bool) const override {
     return messages.back().content;
   }
+  text::RenderedChat render_variables(const nlohmann::ordered_json&) const override { return {}; }
+  bool has_generation_blocks() const override { return false; }
   std::string stop_text() const override { return ""; }
 };
 

@@ -8,7 +8,12 @@
 namespace rqat::nn {
 namespace {
 
-Parameter parameter(const at::Tensor& compute) { return {"layer.weight", Role::kWeight, true, compute, {}, {}}; }
+Parameter parameter(const at::Tensor& compute) {
+  Parameter made;
+  made.name = "layer.weight";
+  made.compute = compute;
+  return made;
+}
 
 TEST(Parameter, Fp32MasterSharesMemoryWithCompute) {
   Parameter p = parameter(at::tensor({1.0f, 2.0f}));

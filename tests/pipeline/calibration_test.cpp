@@ -27,6 +27,8 @@ class Bytes : public text::Tokenizer {
   std::string decode(const Ids& ids, bool) const override { return {ids.begin(), ids.end()}; }
   std::string token_bytes(int64_t id) const override { return {static_cast<char>(id)}; }
   bool is_special(int64_t) const override { return false; }
+  std::vector<int64_t> with_special(std::vector<int64_t> ids) const override { return ids; }
+  bool decodes_by_token() const override { return true; }
   int64_t vocab_size() const override { return 256; }
   int64_t token_id(std::string_view) const override { return -1; }
   std::string token_text(int64_t id) const override { return token_bytes(id); }
@@ -40,6 +42,8 @@ class Plain : public text::ChatTemplate {
   std::string render(const std::vector<text::Message>& messages, bool) const override {
     return messages.back().content + "=";
   }
+  text::RenderedChat render_variables(const nlohmann::ordered_json&) const override { return {}; }
+  bool has_generation_blocks() const override { return false; }
   std::string stop_text() const override { return "|"; }
 };
 
