@@ -155,10 +155,12 @@ BenchmarkResult time_generate(const BenchmarkConfig& config) {
 std::vector<nn::TokenBatch> calibration_of(const BenchmarkConfig& config, const LoadedModel& loaded) {
   const std::vector<data::Example> examples = benchmark_examples(config, loaded, config.batch_size);
   std::vector<int64_t> lengths;
+  lengths.reserve(examples.size());
   for (const data::Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
   std::vector<nn::TokenBatch> batches;
   for (const std::vector<int64_t>& group : data::pack_micro_batches(lengths, config.max_tokens_per_micro_batch)) {
     std::vector<std::vector<int64_t>> documents;
+    documents.reserve(group.size());
     for (int64_t index : group) documents.push_back(examples[static_cast<size_t>(index)].ids);
     batches.push_back(nn::make_token_batch(documents).to(loaded.model->device()));
   }

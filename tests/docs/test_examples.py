@@ -31,8 +31,9 @@ wait() { local job failed=0; for job in $started; do builtin wait "$job" || fail
 REPLACED = {
     "--num-examples 100": "--num-examples 4",
     "[19556, 665]": "[72, 101]",  # ids of the tiny vocabulary
+    "--sequence-length 512": "--sequence-length 32",
     "--batch-size 64": "--batch-size 4 --repeats 1 --max-new-tokens 4",
-    "rqat bench kd_step": "rqat bench kd_step --repeats 1 --batch-size 2",
+    "rqat bench kd_step": "rqat bench kd_step --repeats 1",
     "--raw": "--raw --max-new-tokens 8",
     "--prompt \"Tom": "--max-new-tokens 8 --prompt \"Tom",
     "rqat evaluate": "rqat evaluate --max-new-tokens 4",

@@ -184,7 +184,7 @@ def test_generation_blocks(source, tmp_path):
 PIECES = [
     "{{ x.items }}|{{ x['items'] }}", "{{ x['items'] is mapping }}{{ x.items is mapping }}", "{{ 1 < 2 < 3 }}{{ 3 > 2 > 2 }}", "{{ 2 ** 3 }}{{ -2 ** 2 }}",
     "{{ 7 // 2 }}{{ -7 // 2 }}{{ -7 % 3 }}{{ 7 / 2 }}{{ 1e3 }}{{ 1_000 }}{{ 0.1 + 0.2 }}{{ 1e16 }}{{ 1.0 }}{{ 1e-5 }}{{ 123456789.125 }}",
-    "{{ [3, 1, 2] | sort }}{{ ['b', 'A', 'c'] | sort }}{{ ['b', 'A'] | sort(true) }}{{ x | dictsort }}{{ [1, 2] | sum }}{{ [1, 5, 2] | max }}{{ [4, 2] | min }}",
+    "{{ [3, 1, 2] | sort }}{{ ['b', 'A', 'c'] | sort }}{{ ['b', 'A'] | sort(true) }}{% for k, v in x | dictsort %}{{ k }}={{ v }};{% endfor %}{{ [1, 2] | sum }}{{ [1, 5, 2] | max }}{{ [4, 2] | min }}",
     "{{ 'a,b,c'.split(',', 1) }}{{ 'a b  c'.split() }}{{ 'a,b,c'.rsplit(',', 1) }}{{ 'abc'.find('c') }}{{ 'aXbX'.rfind('X') }}{{ 'a\\nb\\r\\nc'.splitlines() }}",
     "{{ 'x' * 3 }}{{ [1] * 2 }}{{ '%s=%d' % ('a', 3) }}{{ '%05.2f' | format(3.14159) }}{{ 'stra\u00dfe'.upper() }}{{ '\u00c9T\u00c9'.lower() }}{{ 'they are'.title() }}",
     "{{ {1: 'a', none: 'b', 2.5: 'c'} }}{{ {1: 2}[1] }}{{ {'a': 1} | tojson }}{{ {1: 2} | tojson }}{{ '\u00e9<&>' | tojson }}{{ '\u00e9' | tojson(ensure_ascii=true) }}",

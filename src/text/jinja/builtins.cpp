@@ -682,6 +682,7 @@ int64_t clamp_index(const Value& index, int64_t size, int64_t fallback, int64_t 
 template <class Names>
 std::vector<std::string> names_of(const Names& table) {
   std::vector<std::string> names;
+  names.reserve(table.size());
   for (const auto& [name, function] : table) names.push_back(name);
   return names;
 }
