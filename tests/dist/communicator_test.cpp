@@ -84,7 +84,7 @@ TEST(Communicator, SharesByWeightCoverEverythingOnceAndBalance) {
   EXPECT_EQ(Communicator::share_by_weight({}, 1, 2), (std::pair<int64_t, int64_t>{0, 0}));
 }
 
-// The tests of CommunicatorRank are what the child processes of the tests below run: disabled, so that nothing else does.
+// CommunicatorRank is what the child processes of the tests below run: disabled, so that nothing else runs it.
 TEST(CommunicatorRank, DISABLED_Collectives) {
   const auto job = join();
   const int rank = job->rank(), size = job->size();
