@@ -311,7 +311,8 @@ Value sort_dictionary(const Value& value, const Arguments& a) {
   const bool by_value = by.is_string() && by.string() == "value";
   const bool case_sensitive = a.get(0, "case_sensitive").truthy(), reverse = a.get(2, "reverse").truthy();
   std::vector<std::pair<Value, Value>> keyed;
-  for (const Value& pair : items_of(value).list())
+  const Value pairs = items_of(value);
+  for (const Value& pair : pairs.list())
     keyed.emplace_back(sort_key(pair.list()[by_value ? 1 : 0], Value(), case_sensitive), pair);
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& x, const auto& y) {
     return reverse ? compare(y.first, x.first) < 0 : compare(x.first, y.first) < 0;

@@ -133,6 +133,7 @@ class Parser {
     } else if (name == "filter") {
       parse_filter_block(made);
     } else if (name == "break" || name == "continue") {
+      if (loops_ == 0) fail(base::cat("'", name, "' outside of a loop"));
       made.kind = name == "break" ? StatementKind::kBreak : StatementKind::kContinue;
       close_statement();
     } else if (name == "generation") {  // what an assistant wrote
@@ -196,7 +197,9 @@ class Parser {
     if (accept_name("if")) made.condition = expression();
     if (is_name("recursive")) fail("recursive loops are not supported");
     close_statement();
+    ++loops_;
     made.body = statements({"else", "endfor"});
+    --loops_;
     if (peek().kind == TokenKind::kEnd) fail("'{% endfor %}' is missing");
     next();
     const std::string ender = expect_name();
@@ -546,6 +549,7 @@ class Parser {
   const std::string& where_;
   size_t position_ = 0;
   int depth_ = 0;
+  int loops_ = 0;  ///< around what is being parsed
   bool soft_ = false;
   std::vector<std::pair<int, std::string>> unknown_;  ///< line and message of what was let through
 };
