@@ -23,7 +23,7 @@ foreach(name layering_rejects registry_rejects)
     -DWORK_DIR=${CMAKE_BINARY_DIR}/build_tests/${name} -P ${_build_tests}/${name}.cmake)
   set_tests_properties(build_${name} PROPERTIES LABELS fast)
 endforeach()
-foreach(name libtorch_zip_layout install_relocatable new_entry)
+foreach(name libtorch_zip_layout install_relocatable new_entry without_gloo)
   add_test(NAME build_${name} COMMAND bash ${_build_tests}/${name}.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}
     ${RQAT_TORCH_ROOT})
   set_tests_properties(build_${name} PROPERTIES LABELS build TIMEOUT 900 PROCESSORS 2)

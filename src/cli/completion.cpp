@@ -19,7 +19,7 @@ struct Word {
   std::string option;  ///< "--num-bits"; "" for a positional
   std::string help;
   std::vector<std::string> values;  ///< what may follow; empty: nothing (a flag) or a file
-  bool flag = false;
+  bool flag = false, many = false;
 };
 
 struct Words {
@@ -47,7 +47,7 @@ std::vector<std::string> values_of(const std::string& command, const FieldInfo& 
 void add_words(const std::string& command, const Usage& usage, base::Config& config, Words& words) {
   for (const FieldInfo& info : base::describe_config(config)) {
     Word word{cat("--", base::replace_all(info.key, "_", "-")), info.help, values_of(command, info),
-              info.type == "true|false"};
+              info.type == "true|false", base::starts_with(info.type, "list of")};
     const auto& names = usage.positionals;
     if (std::find(names.begin(), names.end(), info.key) != names.end()) {
       Word positional = word;
@@ -143,9 +143,10 @@ std::string zsh_completion() {
       text += cat(" \\\n        '", option.option, option.flag ? "" : "=", "[", zsh_text(option.help), "]",
                   option.flag ? "" : cat(":value:", zsh_action(option)), "'");
     }
-    for (const Word& word : words.positionals) {
-      text += cat(" \\\n        '*:", zsh_text(word.help.substr(0, word.help.find(':'))), ":", zsh_action(word), "'");
-      break;  // one pattern for all: zsh takes the first rest-of-arguments spec only
+    for (size_t i = 0; i < words.positionals.size(); ++i) {
+      const Word& word = words.positionals[i];
+      text += cat(" \\\n        '", word.many ? "*" : std::to_string(i + 1), ":",
+                  zsh_text(word.help.substr(0, word.help.find(':'))), ":", zsh_action(word), "'");
     }
     text += "\n      ;;\n";
   }

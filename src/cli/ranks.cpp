@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <unistd.h>
 
 #include <cstdlib>
 
@@ -16,12 +15,14 @@ namespace rqat::cli {
 
 void run_as_rank(at::Device device, const std::function<void(dist::Communicator& world)>& work) {
   const dist::World named = dist::world_from_environment();
+  const char* const folder = std::getenv("RQAT_LOG_DIR");
   if (named.rank != 0) {
     base::Progress::set_enabled(false);
-    if (::isatty(STDERR_FILENO) != 0) base::set_log_level(base::LogLevel::kWarning);
-  }
-  if (const char* folder = std::getenv("RQAT_LOG_DIR"); folder != nullptr && named.rank == 0)
+    // Only `rqat launch` gives each rank a log of its own; mpirun, srun and torchrun mix what the ranks say.
+    if (folder == nullptr) base::set_log_level(base::LogLevel::kWarning);
+  } else if (folder != nullptr) {
     base::add_log_file(std::filesystem::path(folder) / "rank-0.log");
+  }
   if (device.is_cuda() && named.size > 1) {
     c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA)
         .setDevice(at::Device(at::kCUDA, static_cast<at::DeviceIndex>(named.local_rank)));

@@ -1,20 +1,17 @@
 #include "structure_check.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
-#include "rqat/io/gguf.h"
-#include "rqat/io/gguf_import.h"
-#include "rqat/io/json_file.h"
+#include "rqat/export/import.h"
+#include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/stage.h"
 #include "rqat/quant/policy.h"
 #include "rqat/quant/state.h"
 #include "rqat/train/trainer.h"
-#include "support.h"
 
 namespace rqat::cli {
 
@@ -42,15 +39,6 @@ Origin origin_of(const Recipe& recipe, std::string id) {
   return origin;
 }
 
-model::ModelConfig config_of(const fs::path& path) {
-  if (path.extension() != ".gguf") return model::read_model_config(path);
-  const ScratchFolder scratch;
-  const io::GgufReader reader(path);
-  io::write_json(scratch.path() / "config.json", io::gguf_model_config(reader, "bfloat16"));
-  io::write_json(scratch.path() / "generation_config.json", io::gguf_generation_config(reader));
-  return model::read_model_config(scratch.path());
-}
-
 std::unique_ptr<model::CausalLM> build_on_meta(const fs::path& path, const quant::QuantPolicy* policy) {
   const base::Component estimator("ste");
   std::unique_ptr<nn::LayerFactory> factory = std::make_unique<nn::FloatLayerFactory>();
@@ -60,8 +48,10 @@ std::unique_ptr<model::CausalLM> build_on_meta(const fs::path& path, const quant
   } else if (fs::exists(formats)) {
     factory = std::make_unique<quant::QuantLayerFactory>(
         quant::read_formats(base::read_file(formats), formats.string()), estimator);
+  } else if (exporting::is_quantized_checkpoint(path)) {
+    factory = std::make_unique<quant::QuantLayerFactory>(exporting::checkpoint_formats(path), estimator);
   }
-  return std::make_unique<model::CausalLM>(config_of(path), *factory, at::kBFloat16, at::kMeta);
+  return std::make_unique<model::CausalLM>(pipeline::config_of(path), *factory, at::kBFloat16, at::kMeta);
 }
 
 /// The exporters an export stage names.
@@ -72,7 +62,8 @@ struct ExportFormats : base::Config {
   }
 };
 
-std::vector<base::Component> formats_of(const StageEntry& entry) {
+/// Formats and target engine of an export stage; the engine is "" when any will do.
+std::pair<std::vector<base::Component>, std::string> formats_of(const StageEntry& entry) {
   const base::Node settings = base::write_config(*entry.config);
   const base::Node* written = settings.find("formats");
   if (written == nullptr) return {};
@@ -82,7 +73,9 @@ std::vector<base::Component> formats_of(const StageEntry& entry) {
   base::Faults faults;
   base::read_config(config, node, cat("stages.", entry.id), faults);
   faults.raise("export stage");
-  return config.formats;
+  const base::Node* engine = settings.find("target_engine");
+  const bool named = engine != nullptr && engine->value() != "any";
+  return {config.formats, named ? engine->value() : ""};
 }
 
 class Checker {
@@ -132,7 +125,7 @@ class Checker {
     const auto* loop = dynamic_cast<const train::LoopConfig*>(entry.config.get());
     if (loop == nullptr || loop->tied_freeze_fault().empty()) return;
     const Origin origin = origin_of(recipe_, entry.stage->uses().models.front());
-    if (!exists(origin) || !config_of(recipe_.models.at(origin.source).path).tie_word_embeddings) return;
+    if (!exists(origin) || !pipeline::config_of(recipe_.models.at(origin.source).path).tie_word_embeddings) return;
     fault(entry, loop->tied_freeze_fault());
   }
 
@@ -141,9 +134,14 @@ class Checker {
     if (!exists(origin)) return;
     const quant::QuantPolicy* policy = origin.policy.empty() ? nullptr : &recipe_.quant.at(origin.policy);
     const auto model = build_on_meta(recipe_.models.at(origin.source).path, policy);
-    for (const base::Component& format : formats_of(entry)) {
-      for (const std::string& text : exporting::exporters().make(format)->check(model->linears())) {
-        fault(entry, cat("format ", format.name, " cannot hold the model: ", text));
+    const auto [formats, engine] = formats_of(entry);
+    for (const base::Component& format : formats) {
+      const auto exporter = exporting::exporters().make(format);
+      const std::vector<std::string> unfit = exporting::export_faults(*exporter, *model, "");
+      for (const std::string& text : unfit) fault(entry, cat("format ", format.name, " cannot hold the model: ", text));
+      if (!unfit.empty()) continue;
+      for (const std::string& text : exporting::export_faults(*exporter, *model, engine)) {
+        fault(entry, cat("target_engine ", engine, " cannot load format ", format.name, ": ", text));
       }
     }
   }

@@ -11,7 +11,6 @@
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
-#include "rqat/io/gguf_import.h"
 
 namespace rqat::cli {
 
@@ -62,7 +61,7 @@ void require_free(const fs::path& folder, bool overwrite) {
     throw base::UsageError(
         cat("'", folder.string(), "' is not empty; name another folder, or replace it with --overwrite"));
   }
-  if (!fs::exists(folder / "config.json") && !fs::exists(folder / "stage.json")) {
+  if (!fs::exists(folder / "config.json") && !fs::exists(folder / "stage.json") && !fs::exists(folder / "model.gguf")) {
     throw base::UsageError(cat("'", folder.string(), "' holds files that are not a model; it is not overwritten"));
   }
 }
@@ -84,9 +83,9 @@ ScratchFolder::~ScratchFolder() {
 
 fs::path as_model_folder(const fs::path& model, const ScratchFolder& scratch) {
   if (!fs::exists(model)) throw base::IoError(cat(model.string(), ": no such model folder or GGUF file"));
-  if (model.extension() != ".gguf") return model;
+  if (!pipeline::needs_import(model)) return model;
   const fs::path folder = scratch.path() / model.stem();
-  if (!fs::exists(folder)) io::import_gguf(model, folder, "bfloat16");
+  if (!fs::exists(folder)) pipeline::import_model(model, folder, "bfloat16");
   return folder;
 }
 

@@ -19,7 +19,7 @@ std::string command_without(const std::vector<std::string>& options);
 int usable_cores();
 
 /// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it is a folder that rqat
-/// writes (it has a config.json or a stage.json).
+/// writes (it has a config.json, a stage.json or a model.gguf).
 void require_free(const std::filesystem::path& folder, bool overwrite);
 
 /// Seconds of a steady clock.

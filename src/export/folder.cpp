@@ -35,9 +35,10 @@ void check_target(const fs::path& source, const fs::path& folder) {
     throw base::IoError(cat(folder.string(), ": the export would replace the folder that holds its source ",
                             source.string(), "; name another output folder"));
   }
-  if (fs::is_directory(folder) && !fs::is_empty(folder) && !fs::exists(folder / "config.json")) {
+  const bool holds_model = fs::exists(folder / "config.json") || fs::exists(folder / "model.gguf");
+  if (fs::is_directory(folder) && !fs::is_empty(folder) && !holds_model) {
     throw base::IoError(cat(folder.string(),
-                            ": the folder is not empty and holds no model (no config.json), so it is not "
+                            ": the folder is not empty and holds no model (no config.json or model.gguf), so it is not "
                             "replaced; name a new folder, or empty this one"));
   }
 }
@@ -57,6 +58,12 @@ void write_model_folder(const fs::path& source, const fs::path& folder,
     }
     write_weights(fresh);
   });
+}
+
+void write_single_file(const fs::path& source, const fs::path& folder,
+                       const std::function<void(const fs::path&)>& write_file) {
+  check_target(source, folder);
+  base::write_folder(folder, write_file);
 }
 
 void set_dtype(nlohmann::json& config, const std::string& dtype) {

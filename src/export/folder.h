@@ -15,6 +15,11 @@ void write_model_folder(const std::filesystem::path& source, const std::filesyst
                         const std::function<void(nlohmann::json&)>& edit_config,
                         const std::function<void(const std::filesystem::path&)>& write_weights);
 
+/// Writes `folder` atomically for formats that keep everything in one file, which `write_file` makes. Throws IoError as
+/// above.
+void write_single_file(const std::filesystem::path& source, const std::filesystem::path& folder,
+                       const std::function<void(const std::filesystem::path&)>& write_file);
+
 /// Sets the dtype that readers load the weights in, under the names that old and new transformers read.
 void set_dtype(nlohmann::json& config, const std::string& dtype);
 

@@ -96,6 +96,12 @@ std::vector<std::string> fused_set_faults(const Linears& linears) {
   return faults;
 }
 
+int64_t scales_off_float16(const quant::FakeQuantLinear& layer) {
+  if (!layer.scale_master().defined() || layer.scale_master().is_meta()) return 0;
+  const at::Tensor scale = layer.params().scale;
+  return at::ne(scale.to(at::kHalf).to(at::kFloat), scale).sum().item<int64_t>();
+}
+
 void raise_faults(const std::string& exporter, const std::vector<std::string>& faults) {
   if (faults.empty()) return;
   throw base::ConfigError(cat("the model cannot be exported as ", exporter, ":\n  ", base::join(faults, "\n  ")));

@@ -23,6 +23,9 @@ std::vector<std::string> common_faults(const Linears& linears);
 /// Faults for members of a set that engines compute as one matrix (q/k/v; gate/up) and that differ in format.
 std::vector<std::string> fused_set_faults(const Linears& linears);
 
+/// Scales of a layer that float16 cannot hold (it has fewer exponents than bfloat16); 0 before there are any.
+int64_t scales_off_float16(const quant::FakeQuantLinear& layer);
+
 /// Throws ConfigError with all faults, one a line.
 void raise_faults(const std::string& exporter, const std::vector<std::string>& faults);
 /// Throws DataError when a layer that rqat_quant.json of `source` names is float in the model, when a quantized layer

@@ -67,6 +67,34 @@ void unpack_row(const uint32_t* words, int64_t num_bits, int64_t columns, int32_
   }
 }
 
+/// Before May 2026 a code lay in one word: 32 / num_bits of them, then padding.
+void unpack_padded_row(const uint32_t* words, int64_t num_bits, int64_t columns, int32_t* codes) {
+  const int64_t per_word = 32 / num_bits;
+  for (int64_t column = 0; column < columns; ++column) {
+    codes[column] = static_cast<int32_t>(words[column / per_word] >> (column % per_word * num_bits) &
+                                         ((uint32_t{1} << num_bits) - 1));
+  }
+}
+
+/// Zero points, packed along the rows, or (in older files) one signed byte each.
+at::Tensor read_zero_points(const io::TensorSource& source, const std::string& key, int64_t num_bits, int64_t rows) {
+  if (source.info(key).dtype == at::kChar) return source.read(key).to(at::kInt).add(int64_t{1} << (num_bits - 1));
+  return unpack_bits(read_as(source, key, {at::kInt}).t(), num_bits, rows, cat(source.path().string(), ": ", key))
+      .t()
+      .contiguous();
+}
+
+/// Files that were quantized in another order of inputs.
+void check_order(const io::TensorSource& source, const std::string& key, int64_t columns, int64_t group) {
+  if (!source.has(key)) return;
+  const at::Tensor in_order = at::arange(columns, at::kLong).floor_divide(group);
+  if (at::equal(source.read(key).to(at::kLong), in_order)) return;
+  throw base::IoError(cat(source.path().string(), ": tensor '", key, "' is not the input divided by the group size ",
+                          group,
+                          ": groups that are spread over the inputs (actorder: group) are not read; quantize with "
+                          "actorder: weight or none"));
+}
+
 }  // namespace
 
 PackedScheme scheme_of(const json& config, const std::string& name, const std::filesystem::path& file) {
@@ -91,7 +119,11 @@ PackedScheme scheme_of(const json& config, const std::string& name, const std::f
 
 at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t columns, const std::string& what) {
   const int64_t per_row = (columns * num_bits + 31) / 32;
-  if (words.dim() != 2 || words.size(1) != per_row) fail_shape(what, words.sizes(), cat("[rows, ", per_row, "]"));
+  const int64_t padded = (columns + 32 / num_bits - 1) / (32 / num_bits);
+  const bool dense = words.dim() == 2 && words.size(1) == per_row;
+  if (!dense && (words.dim() != 2 || words.size(1) != padded)) {
+    fail_shape(what, words.sizes(), cat("[rows, ", per_row, "]"));
+  }
   const at::Tensor stream = words.contiguous();
   const int64_t rows = stream.size(0);
   at::Tensor codes = at::empty({rows, columns}, at::kInt);
@@ -99,7 +131,8 @@ at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t column
   auto* code = codes.mutable_data_ptr<int32_t>();
   at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      unpack_row(word + row * per_row, num_bits, columns, code + row * columns);
+      const auto unpack = dense ? unpack_row : unpack_padded_row;
+      unpack(word + row * stream.size(1), num_bits, columns, code + row * columns);
     }
   });
   return codes;
@@ -115,6 +148,7 @@ StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedSche
     throw base::IoError(cat(where, ".weight_shape says [", rows, ", ", columns, "], not groups of ", group));
   }
 
+  check_order(source, name + ".weight_g_idx", columns, group);
   StoredLayer layer;
   const at::Tensor words = read_as(source, name + ".weight_packed", {at::kInt});
   layer.codes = unpack_bits(words, scheme.num_bits, columns, where + ".weight_packed");
@@ -127,10 +161,7 @@ StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedSche
     layer.zero_point = at::full(grid, int64_t{1} << (scheme.num_bits - 1), at::kInt);
   } else {
     const std::string key = name + ".weight_zero_point";
-    layer.zero_point =
-        unpack_bits(read_as(source, key, {at::kInt}).t(), scheme.num_bits, rows, where + ".weight_zero_point")
-            .t()
-            .contiguous();
+    layer.zero_point = read_zero_points(source, key, scheme.num_bits, rows);
     if (layer.zero_point.sizes() != at::IntArrayRef(grid))
       fail_shape(where + ".weight_zero_point", layer.zero_point.sizes(), cat(grid[0], " x ", grid[1]));
   }

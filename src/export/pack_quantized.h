@@ -24,7 +24,8 @@ struct PackedScheme {
 PackedScheme scheme_of(const nlohmann::json& config, const std::string& name, const std::filesystem::path& file);
 
 /// Codes int32 [rows, columns] of a dense bit stream int32 [rows, words]: code i of a row starts at bit i * num_bits,
-/// low bits first. Throws IoError unless words is ceil(columns * num_bits / 32).
+/// low bits first. Rows of ceil(columns / (32 / num_bits)) words, where that is another number, are read as they were
+/// packed before May 2026: whole codes in each word. Throws IoError on other numbers of words.
 at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t columns, const std::string& what);
 
 /// One layer of the folder. Throws IoError on a missing tensor, a wrong dtype or shape.

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
@@ -36,7 +37,7 @@ model::ModelConfig read_exported_config(const fs::path& folder) {
     }
   };
   nlohmann::json config = io::read_json(folder / "config.json");
-  config.erase("quantization_config");
+  for (const char* key : {"quantization_config", "quantization"}) config.erase(key);
   const Remover remover{copy};
   fs::create_directories(copy);
   io::write_json(copy / "config.json", config);
@@ -85,24 +86,41 @@ int64_t count_different(const at::Tensor& stored, const at::Tensor& expected, co
   return at::ne(stored.to(expected.device()), expected).sum().item<int64_t>();
 }
 
+/// Largest |stored - expected| in steps of the layer's grid.
+double weight_difference(const quant::FakeQuantLinear& layer, const at::Tensor& stored, const at::Tensor& scale) {
+  const at::Tensor expected = layer.quantizer().dequantize(layer.codes(), layer.params(), layer.format(), at::kFloat);
+  const int64_t columns = layer.spec().in_features, group = layer.format().resolved_group(columns);
+  const at::Tensor steps = scale.repeat_interleave(group, 1).slice(1, 0, columns);
+  return (stored.to(expected.device()) - expected).abs().div(steps).max().item<double>();
+}
+
 void compare_layer(const quant::FakeQuantLinear& layer, const StoredLayer& stored, const fs::path& folder,
                    RoundTrip& result) {
   const at::Tensor codes = layer.codes().to(at::kInt);
+  const quant::QuantParams params = layer.params();
   result.codes_compared += codes.numel();
   result.codes_different += count_different(stored.codes, codes, layer.name() + ": codes", folder);
-  if (!stored.scale.defined()) return;
-  const quant::QuantParams params = layer.params();
-  result.parameters_compared += 2 * params.scale.numel();
-  result.parameters_different += count_different(stored.scale, params.scale, layer.name() + ": scale", folder);
-  result.parameters_different +=
-      count_different(stored.zero_point, params.zero_point.to(at::kInt), layer.name() + ": zero point", folder);
+  if (stored.scale.defined()) {
+    result.parameters_compared += params.scale.numel();
+    result.parameters_different += count_different(stored.scale, params.scale, layer.name() + ": scale", folder);
+  }
+  if (stored.zero_point.defined()) {
+    result.parameters_compared += params.zero_point.numel();
+    result.parameters_different +=
+        count_different(stored.zero_point, params.zero_point.to(at::kInt), layer.name() + ": zero point", folder);
+  }
+  result.max_weight_difference =
+      std::max(result.max_weight_difference, weight_difference(layer, stored.weight, params.scale));
+  result.allowed_weight_difference = std::max(result.allowed_weight_difference, stored.weight_tolerance);
 }
 
 }  // namespace
 
-bool RoundTrip::passed(double tolerance) const {
-  return codes_equal && parameters_different == 0 && max_logit_difference <= tolerance;
+bool RoundTrip::faithful() const {
+  return codes_equal && parameters_different == 0 && max_weight_difference <= allowed_weight_difference;
 }
+
+bool RoundTrip::passed(double tolerance) const { return faithful() && max_logit_difference <= tolerance; }
 
 std::string RoundTrip::text() const {
   std::string text = codes_equal ? cat("all ", codes_compared, " codes equal")
@@ -112,13 +130,19 @@ std::string RoundTrip::text() const {
   } else if (parameters_compared > 0) {
     text += cat(", ", parameters_compared, " scales and zero points equal");
   }
+  if (max_weight_difference > 0) {
+    text += cat(", weights differ by up to ", base::format_double(max_weight_difference),
+                max_weight_difference > allowed_weight_difference ? " of a step, MORE than " : " of a step (up to ",
+                base::format_double(allowed_weight_difference),
+                max_weight_difference > allowed_weight_difference ? " that the format rounds away"
+                                                                  : " is the format's rounding)");
+  }
   return cat(text, ", largest logit difference ", base::format_double(max_logit_difference),
              " of the largest logit (fp32)");
 }
 
-RoundTrip compare_folder(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
-                         const LayerReader& read_layer) {
-  const io::TensorSource source(folder);
+RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
+                  const StoredModel& stored) {
   RoundTrip result;
   const auto trained_weight = [&](nn::LinearBase* linear) {
     const quant::FakeQuantLinear* layer = as_quantized(linear);
@@ -127,22 +151,30 @@ RoundTrip compare_folder(model::CausalLM& model, const fs::path& folder, const s
   };
   const auto stored_weight = [&](nn::LinearBase* linear) {
     const quant::FakeQuantLinear* layer = as_quantized(linear);
-    if (!layer) return source.read(linear->name() + ".weight");
-    const StoredLayer stored = read_layer(*layer, source);
-    compare_layer(*layer, stored, folder, result);
-    return stored.weight;
+    if (!layer) return stored.tensor(linear->name() + ".weight");
+    const StoredLayer read = stored.layer(*layer);
+    compare_layer(*layer, read, folder, result);
+    return read.weight;
   };
   const io::TensorMap others = other_tensors(model);
   const at::Tensor expected = reference_logits(
       model, model.config(), "model in memory", trained_weight,
       [&](const std::string& name) { return others.at(name); }, probe);
-  const at::Tensor got = reference_logits(
-      model, read_exported_config(folder), folder, stored_weight,
-      [&](const std::string& name) { return source.read(name); }, probe);
+  const at::Tensor got = reference_logits(model, stored.config(), folder, stored_weight, stored.tensor, probe);
   result.codes_equal = result.codes_different == 0;
   const double largest = expected.abs().max().item<double>();
   result.max_logit_difference = (got - expected).abs().max().item<double>() / (largest > 0 ? largest : 1);
   return result;
+}
+
+RoundTrip compare_folder(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
+                         const LayerReader& read_layer) {
+  const io::TensorSource source(folder);
+  StoredModel stored;
+  stored.config = [&] { return read_exported_config(folder); };
+  stored.layer = [&](const quant::FakeQuantLinear& layer) { return read_layer(layer, source); };
+  stored.tensor = [&](const std::string& name) { return source.read(name); };
+  return compare(model, folder, probe, stored);
 }
 
 }  // namespace rqat::exporting

@@ -14,14 +14,31 @@ namespace rqat::exporting {
 
 /// One quantized layer as read from a folder.
 struct StoredLayer {
-  at::Tensor codes;              ///< int32 [N, K], as the file gives them, also where they leave the format's range
-  at::Tensor scale, zero_point;  ///< fp32 and int32 [N, G]; undefined for formats that store none
-  at::Tensor weight;             ///< fp32 [N, K]: the matrix that a reader multiplies with
+  at::Tensor codes;       ///< int32 [N, K], as the file gives them, also where they leave the format's range
+  at::Tensor scale;       ///< fp32 [N, G]; undefined for formats that store none
+  at::Tensor zero_point;  ///< int32 [N, G]; undefined for formats that store none
+  at::Tensor weight;      ///< fp32 [N, K]: the matrix that a reader multiplies with
+  /// What rounding in the format explains of |weight - s (q - z)| / s; 0 = nothing, the weights must be equal.
+  double weight_tolerance = 0;
 };
 
-/// Reads a layer of the folder; the given layer says only what is asked for, its codes must not be looked at.
+/// A folder through the eyes of its format's own reader.
+struct StoredModel {
+  std::function<model::ModelConfig()> config;
+  /// The given layer says only what is asked for, its codes must not be looked at.
+  std::function<StoredLayer(const quant::FakeQuantLinear&)> layer;
+  /// Any float tensor by its Hugging Face name.
+  std::function<at::Tensor(const std::string&)> tensor;
+};
+
+/// `folder` is for messages.
+RoundTrip compare(model::CausalLM& model, const std::filesystem::path& folder,
+                  const std::vector<std::vector<int64_t>>& probe, const StoredModel& stored);
+
+/// Reads a layer of a folder with safetensors.
 using LayerReader = std::function<StoredLayer(const quant::FakeQuantLinear&, const io::TensorSource&)>;
 
+/// The same for a Hugging Face folder: config.json, and float tensors under their own names.
 RoundTrip compare_folder(model::CausalLM& model, const std::filesystem::path& folder,
                          const std::vector<std::vector<int64_t>>& probe, const LayerReader& read_layer);
 

@@ -10,6 +10,7 @@
 #include "completion_bytes.h"
 #include "decode_run.h"
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::generate {
@@ -87,6 +88,7 @@ std::vector<std::vector<Completion>> Engine::generate_here(const std::vector<Req
                                                            const SamplingConfig& sampling, uint64_t seed,
                                                            const std::function<void(int64_t, int64_t)>& progress) {
   const at::NoGradGuard no_grad;
+  const base::PulseSection steady;
   const auto begin = std::chrono::steady_clock::now();
   check_sampling(sampling);
   int64_t samples = 0, longest = 0;

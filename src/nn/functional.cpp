@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 #include "rqat/ops/linear.h"
 
@@ -51,6 +52,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    base::pulse();
     const auto saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 #include "rqat/nn/functional.h"
 #include "rqat/ops/linear.h"
@@ -13,6 +14,7 @@
 namespace rqat::nn {
 
 at::Tensor LinearBase::forward(const at::Tensor& x) {
+  base::pulse();
   if (observer_) observer_(x);
   const bool records = at::GradMode::is_enabled() && x.requires_grad();
   if (execution() == Execution::kPacked) {

@@ -30,7 +30,7 @@ const char* role_name(Role role) {
 }
 
 void Parameter::make_master() {
-  if (master.defined()) return;
+  if (master.defined() || elsewhere) return;
   if (!compute.defined()) throw std::logic_error("make_master of '" + name + "': it has no value yet");
   master = compute.to(at::kFloat);
 }
@@ -39,6 +39,16 @@ void Parameter::refresh() {
   if (!master.defined() || !compute.defined() || compute.is_same(master)) return;
   const at::NoGradGuard no_grad;
   compute.copy_(master);
+}
+
+void Parameter::release_master() {
+  master = at::Tensor();
+  elsewhere = true;
+}
+
+at::Tensor Parameter::shared_value() {
+  refresh();
+  return compute;
 }
 
 at::Tensor& Parameter::grad_buffer() {

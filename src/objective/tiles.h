@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include "rqat/base/pulse.h"
 #include "rqat/objective/objective.h"
 
 namespace rqat::objective {
@@ -11,7 +12,10 @@ namespace rqat::objective {
 template <class Function>
 void for_each_tile(int64_t rows, int64_t vocab_size, Function tile) {
   const int64_t step = tile_rows(vocab_size);
-  for (int64_t begin = 0; begin < rows; begin += step) tile(begin, std::min(rows, begin + step));
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    base::pulse();
+    tile(begin, std::min(rows, begin + step));
+  }
 }
 
 /// fp32 logits of rows begin..end.

@@ -78,7 +78,7 @@ std::string totals_text(const Recipe& recipe, const Totals& totals) {
   if (totals.seconds > 0) {
     text += cat("time: about ", base::format_duration(totals.seconds),
                 totals.complete ? "" : " for the stages that have one",
-                " on this machine as busy as it is now; answers that end early take less\n");
+                " on this machine as busy as it is now; answers taken to be as long as those of the data\n");
   }
   return text;
 }

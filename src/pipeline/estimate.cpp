@@ -11,10 +11,9 @@
 #include "rqat/base/files.h"
 #include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
-#include "rqat/io/gguf.h"
-#include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
 #include "rqat/objective/objective.h"
+#include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/stage.h"
 #include "rqat/ptq/initializer.h"
 #include "rqat/quant/estimator.h"
@@ -29,25 +28,6 @@ using base::cat;
 using base::Node;
 
 constexpr double kFloat = 4;  ///< bytes of fp32
-
-/// A folder for the two small files that a GGUF file's configuration is read through.
-struct ScratchFolder {
-  fs::path path = fs::temp_directory_path() / cat("rqat_estimate_", ::getpid());
-  ScratchFolder() { fs::create_directories(path); }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
-
-model::ModelConfig config_of(const fs::path& path) {
-  if (path.extension() != ".gguf") return model::read_model_config(path);
-  const ScratchFolder scratch;
-  const io::GgufReader reader(path);
-  io::write_json(scratch.path / "config.json", io::gguf_model_config(reader, "bfloat16"));
-  io::write_json(scratch.path / "generation_config.json", io::gguf_generation_config(reader));
-  return model::read_model_config(scratch.path);
-}
 
 /// Numbers of weights, and widths.
 struct Sizes {

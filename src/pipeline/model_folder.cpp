@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
+#include "rqat/export/import.h"
+#include "rqat/io/gguf.h"
 #include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
 #include "rqat/io/safetensors.h"
@@ -60,7 +63,11 @@ void restore_state(model::CausalLM& model, const fs::path& folder) {
 
 /// A folder that goes with its user, also when loading fails.
 struct ScratchFolder {
-  fs::path path = fs::temp_directory_path() / cat("rqat_import_", ::getpid());
+  fs::path path = fs::temp_directory_path() / cat("rqat_import_", ::getpid(), "_", count()++);
+  static std::atomic<int>& count() {
+    static std::atomic<int> made{0};
+    return made;
+  }
   ~ScratchFolder() {
     std::error_code ignored;
     fs::remove_all(path, ignored);
@@ -93,11 +100,37 @@ void copy_model_files(const fs::path& source, const fs::path& folder) {
   }
 }
 
+bool needs_import(const fs::path& path) {
+  return path.extension() == ".gguf" || exporting::is_quantized_checkpoint(path);
+}
+
+void import_model(const fs::path& path, const fs::path& folder, const std::string& dtype) {
+  if (path.extension() == ".gguf") {
+    io::import_gguf(path, folder, dtype);
+  } else {
+    exporting::import_quantized(path, folder, dtype);
+  }
+}
+
+model::ModelConfig config_of(const fs::path& path) {
+  if (!needs_import(path)) return model::read_model_config(path);
+  const ScratchFolder scratch;
+  fs::create_directories(scratch.path);
+  if (path.extension() == ".gguf") {
+    const io::GgufReader reader(path);
+    io::write_json(scratch.path / "config.json", io::gguf_model_config(reader, "bfloat16"));
+    io::write_json(scratch.path / "generation_config.json", io::gguf_generation_config(reader));
+  } else {
+    exporting::write_plain_config(path, scratch.path);
+  }
+  return model::read_model_config(scratch.path);
+}
+
 LoadedModel load_model_folder(const fs::path& path, const LoadOptions& options) {
   if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder"));
-  if (path.extension() == ".gguf") {
+  if (needs_import(path)) {
     const ScratchFolder imported;
-    io::import_gguf(path, imported.path, options.dtype == "float32" ? "float32" : "bfloat16");
+    import_model(path, imported.path, options.dtype == "float32" ? "float32" : "bfloat16");
     LoadedModel loaded = load_model_folder(imported.path, options);
     loaded.folder = path;
     return loaded;

@@ -10,7 +10,6 @@
 #include "calibration.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
-#include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/pipeline/estimate.h"
@@ -92,10 +91,10 @@ const Probe::Source& Probe::source_of(const std::string& model) {
   if (known != sources_.end()) return known->second;
   Source source;
   source.folder = recipe_.models.at(id).path;
-  if (source.folder.extension() == ".gguf") {
+  if (needs_import(source.folder)) {
     const fs::path imported = fs::path(recipe_.output_dir) / id;  // of an earlier run
     fs::path folder = fs::exists(imported / "stage.json") ? imported : scratch_ / id;
-    if (!fs::exists(folder)) io::import_gguf(source.folder, folder, "bfloat16");
+    if (!fs::exists(folder)) import_model(source.folder, folder, "bfloat16");
     source.folder = std::move(folder);
   }
   source.blocks = model::read_model_config(source.folder).num_hidden_layers;
@@ -220,6 +219,49 @@ double Probe::sampled_tokens_per_second(const std::string& model, const std::str
   return sampling_[key] = static_cast<double>(sequences * kProbeNewTokens) / whole;
 }
 
+Probe::Lengths Probe::lengths_of(const std::string& model, const std::string& data) {
+  const Source& source = source_of(model);
+  data::DataConfig some = recipe_.data.at(data);
+  some.num_examples = std::min<int64_t>(some.num_examples, 64);
+  const std::vector<data::Record> records = data::load_records(some, recipe_.seed);
+  Lengths lengths;
+  for (const data::Record& record : records) {
+    lengths.prompt += static_cast<double>(data::encode_prompt(record, some, *source.tokenizer, *source.chat).size());
+    if (!record.response.empty())
+      lengths.response += static_cast<double>(source.tokenizer->encode(record.response).size()) + 1;
+  }
+  lengths.prompt /= static_cast<double>(records.size());
+  lengths.response /= static_cast<double>(records.size());
+  return lengths;
+}
+
+/// As perplexity and KL are measured: hidden states of all tokens, logits of half of them.
+double Probe::forward_tokens_per_second(const std::string& model) {
+  const Source& source = source_of(model);
+  const auto known = forward_.find(source.folder.string());
+  if (known != forward_.end()) return known->second;
+  const at::NoGradGuard no_grad;
+  constexpr int64_t kRows = 8, kLength = 128;
+  const std::vector<int64_t> row(kLength, 11);
+  double best[2];
+  for (int64_t blocks : {1, 2}) {
+    LoadOptions options;
+    options.device = pick_device(recipe_.device);
+    options.with_tokenizer = false;
+    LoadedModel loaded = load_model_folder(small_model(source, blocks), options);
+    const nn::TokenBatch batch = nn::make_token_batch(std::vector(kRows, row)).to(options.device);
+    double& seconds = best[blocks - 1];
+    seconds = 1e30;
+    for (int repetition = 0; repetition < 3; ++repetition) {
+      const double start = seconds_now();
+      loaded.model->logits(loaded.model->hidden(batch).slice(0, 0, kRows * kLength / 2));
+      seconds = std::min(seconds, seconds_now() - start);
+    }
+  }
+  const double whole = extrapolate(best[0], best[1], source.blocks);
+  return forward_[source.folder.string()] = static_cast<double>(kRows * kLength) / whole;
+}
+
 StageWork Probe::train(const StageEntry& entry) {
   const Node settings = base::write_config(*entry.config);
   const Source& source = source_of(entry.stage->uses().models.front());
@@ -273,10 +315,15 @@ StageWork Probe::reinforce(const StageEntry& entry) {
   const auto slots = static_cast<int64_t>(std::min(answers, number_at(settings, "max_slots", 1)));
   const double rate = sampled_tokens_per_second(model, text_at(settings, "data"), slots);
   StageWork work;
-  work.tokens = steps * answers * length;
-  work.seconds = work.tokens / rate + steps * step_seconds(entry, settings, "cross_entropy",
-                                                           text_at(settings, "reference"), answers * length);
-  work.what = cat(steps, " steps x ", answers, " answers of at most ", length, " tokens");
+  const Lengths lengths = lengths_of(model, text_at(settings, "data"));
+  const double answer = lengths.answer(length);
+  // A group shares its prompt.
+  const double trained = number_at(settings, "prompts_per_step", 1) * lengths.prompt + answers * answer;
+  work.tokens = steps * answers * answer;
+  work.seconds =
+      work.tokens / rate + steps * number_at(settings, "num_iterations", 1) *
+                               step_seconds(entry, settings, "cross_entropy", text_at(settings, "reference"), trained);
+  work.what = cat(steps, " steps x ", answers, " answers of about ", base::format_fixed(answer, 0), " tokens");
   return work;
 }
 
@@ -284,16 +331,26 @@ StageWork Probe::evaluate(const StageEntry& entry) {
   const Node settings = base::write_config(*entry.config);
   const Uses uses = entry.stage->uses();
   const double length = number_at(settings, "sampling.max_new_tokens", 0);
-  double problems = 0;
-  for (const std::string& name : uses.data) problems += static_cast<double>(recipe_.data.at(name).num_examples);
+  double problems = 0, sampled = 0, read = 0;
+  for (const std::string& name : uses.data) {
+    const Lengths lengths = lengths_of(uses.models.front(), name);
+    const auto count = static_cast<double>(recipe_.data.at(name).num_examples);
+    problems += count;
+    // Models that were trained for it answer as the data does, others up to the limit.
+    sampled += count * (lengths.answer(length) + length) / 2;
+    read += count * (lengths.prompt + lengths.response);
+  }
   StageWork work;
+  const double passes = text_at(settings, "teacher").empty() ? 1 : 2;
   const Node* models = settings.find("models");
   for (const Node& model : models->items()) {
     const auto slots = static_cast<int64_t>(std::min(problems, number_at(settings, "batch_size", 1)));
-    work.tokens += problems * length;
-    work.seconds += problems * length / sampled_tokens_per_second(model.value(), uses.data.front(), slots);
+    work.tokens += sampled;
+    work.seconds += sampled / sampled_tokens_per_second(model.value(), uses.data.front(), slots) +
+                    passes * read / forward_tokens_per_second(model.value());
   }
-  work.what = cat(models->items().size(), " models x ", problems, " answers of at most ", length, " tokens");
+  work.what = cat(models->items().size(), " models x ", problems, " answers of about ",
+                  base::format_fixed(sampled / std::max(1.0, problems), 0), " tokens");
   return work;
 }
 

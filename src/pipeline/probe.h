@@ -1,6 +1,7 @@
 // Short measurements on models of one and two blocks with random weights: how long a stage will take.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -13,7 +14,7 @@ namespace rqat::pipeline {
 
 /// Work of a stage and its expected time.
 struct StageWork {
-  double tokens = 0;   ///< trained, sampled (at most) or calibrated on; 0 = not known
+  double tokens = 0;   ///< trained, sampled (as expected) or calibrated on; 0 = not known
   double seconds = 0;  ///< 0 = not measured
   std::string what;    ///< "100 steps x 16 examples", "at most 480 x 80 tokens for each of 6 models"
 };
@@ -40,12 +41,21 @@ class Probe {
   StageWork evaluate(const StageEntry& entry);
   double step_seconds(const StageEntry& entry, const base::Node& settings, const std::string& objective,
                       const std::string& companion, double tokens_per_step);
+  /// Mean tokens of prompts and responses among the first examples of a data entry; response 0 = they have none.
+  struct Lengths {
+    double prompt = 0, response = 0;
+    /// Of an answer in the manner of the data, within a limit.
+    double answer(double limit) const { return response > 0 ? std::min(response, limit) : limit; }
+  };
+  Lengths lengths_of(const std::string& model, const std::string& data);
+  double forward_tokens_per_second(const std::string& model);
   double sampled_tokens_per_second(const std::string& model, const std::string& data, int64_t sequences);
 
   const Recipe& recipe_;
   std::filesystem::path scratch_;
   std::map<std::string, Source> sources_;
   std::map<std::string, double> sampling_;  ///< tokens per second by model and number of sequences
+  std::map<std::string, double> forward_;   ///< tokens per second by model
 };
 
 }  // namespace rqat::pipeline

@@ -40,6 +40,33 @@ std::string colors() {
   return css;
 }
 
+/// Paths without what all have in common at their beginnings and ends: x/runs/a, x/runs/b -> a, b.
+std::vector<std::string> short_paths(const std::vector<fs::path>& paths) {
+  std::vector<std::vector<std::string>> parts;
+  size_t shortest = std::string::npos;
+  for (const fs::path& path : paths) {
+    parts.emplace_back();
+    for (const fs::path& part : fs::absolute(path).lexically_normal()) {
+      if (!part.empty()) parts.back().push_back(part.string());
+    }
+    shortest = std::min(shortest, parts.back().size());
+  }
+  const auto all_have = [&](const auto& part_of) {
+    return std::all_of(parts.begin(), parts.end(),
+                       [&](const auto& path) { return part_of(path) == part_of(parts[0]); });
+  };
+  size_t first = 0, last = 0;
+  while (first + 1 < shortest && all_have([&](const auto& path) { return path[first]; })) ++first;
+  while (first + last + 1 < shortest && all_have([&](const auto& path) { return path[path.size() - 1 - last]; }))
+    ++last;
+  std::vector<std::string> names;
+  for (const auto& path : parts) {
+    const auto begin = path.begin() + static_cast<std::ptrdiff_t>(first);
+    names.push_back(base::join({begin, path.end() - static_cast<std::ptrdiff_t>(last)}, "/"));
+  }
+  return names;
+}
+
 /// A run under a name of its own: that of the recipe, or of the folder when two are alike.
 struct Named {
   std::string name;
@@ -55,8 +82,9 @@ std::vector<Named> read_all(const std::vector<fs::path>& folders) {
   }
   std::map<std::string, int> count;
   for (const Named& run : runs) ++count[run.name];
+  const std::vector<std::string> paths = short_paths(folders);
   for (size_t i = 0; i < runs.size(); ++i) {
-    if (count[runs[i].name] > 1) runs[i].name = folders[i].lexically_normal().string();
+    if (count[runs[i].name] > 1) runs[i].name = paths[i];
   }
   return runs;
 }
@@ -122,7 +150,8 @@ std::string results_html(const std::vector<Named>& runs) {
 }
 
 /// Curves of `metric` of the stages called `stage`; "" when no run has them.
-std::string curves(const std::vector<Named>& runs, const std::string& stage, const std::string& metric) {
+std::string curves(const std::vector<Named>& runs, const std::string& stage, const std::string& metric,
+                   const std::string& title) {
   report::LineChart chart;
   chart.label = cat(metric, " of ", stage);
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -132,7 +161,7 @@ std::string curves(const std::vector<Named>& runs, const std::string& stage, con
       chart.lines.push_back({runs[i].name, report::smoothed(found->second), color_class(i)});
     }
   }
-  return chart.lines.empty() ? "" : report::figure(metric, "", report::draw(chart));
+  return chart.lines.empty() ? "" : report::figure(title, "", report::draw(chart));
 }
 
 std::string training_html(const std::vector<Named>& runs) {
@@ -145,9 +174,14 @@ std::string training_html(const std::vector<Named>& runs) {
   }
   std::string html;
   for (const std::string& stage : stages) {
-    html += cat("<h3>", report::escape(stage), "</h3>\n<div class=\"charts\">\n");
-    for (const char* metric : {"loss", "reward", "eval_accuracy", "grad_norm", "entropy", "tokens_per_second"}) {
-      html += curves(runs, stage, metric);
+    html += cat("<h3>", report::escape(stage), "</h3>\n<div class=\"curves\">\n");
+    for (const auto& [metric, title] : {std::pair{"loss", "Loss"},
+                                        {"reward", "Mean reward"},
+                                        {"eval_accuracy", "Accuracy meanwhile"},
+                                        {"grad_norm", "Gradient norm"},
+                                        {"entropy", "Entropy"},
+                                        {"tokens_per_second", "Tokens per second"}}) {
+      html += curves(runs, stage, metric, title);
     }
     html += "</div>\n";
   }

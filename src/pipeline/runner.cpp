@@ -13,7 +13,6 @@
 #include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/strings.h"
-#include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
 #include "rqat/pipeline/estimate.h"
 #include "rqat/pipeline/model_folder.h"
@@ -143,15 +142,15 @@ class Runner {
     save_model_folder(*loaded.model, source, folder);
   }
 
-  /// A GGUF source, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used
+  /// A source to be imported, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used
   /// where they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
     const fs::path path = source.path;
     if (!fs::exists(path)) {
       throw base::ConfigError(cat(source.where.text(), ": models.", id, ".path: '", path.string(), "' does not exist"));
     }
-    const bool is_gguf = path.extension() == ".gguf";
-    if (!is_gguf && source.dtype == "auto") {
+    const bool foreign = needs_import(path);
+    if (!foreign && source.dtype == "auto") {
       sources_[id] = path;
       fingerprints_[id] = base::content_hash(path);
       return;
@@ -163,9 +162,9 @@ class Runner {
     if (!fs::exists(stamp) || io::read_json(stamp).value("fingerprint", "") != hash) {
       const double start = now_seconds();
       base::remove_folder(folder);
-      if (is_gguf) {
+      if (foreign) {
         base::log_info(cat(id, ": importing ", path.string()));
-        io::import_gguf(path, folder, dtype);
+        import_model(path, folder, dtype);
       } else {
         base::log_info(cat(id, ": ", path.string(), " as ", dtype));
         convert_folder(path, folder, dtype);

@@ -123,8 +123,10 @@ std::string save_bad_batch(const LoadedModel& loaded, const StageRun& run, int64
                                  {"ids", item.ids}};
     lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
-  const std::filesystem::path file = run.shared_folder / cat("bad_batch_step_", step, ".jsonl");
-  if (run.is_main()) base::write_file(file, lines);
+  // A rank may be alone with its fault.
+  const std::string rank = run.is_main() ? "" : cat("_rank_", run.world->rank());
+  const std::filesystem::path file = run.shared_folder / cat("bad_batch_step_", step, rank, ".jsonl");
+  base::write_file(file, lines);
   return file.string();
 }
 

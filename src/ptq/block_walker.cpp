@@ -8,6 +8,7 @@
 #include <set>
 
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/ops/linear.h"
 
 namespace rqat::ptq {
@@ -103,6 +104,7 @@ std::vector<InputGroup> BlockWalker::input_groups() {
 
 std::vector<at::Tensor> BlockWalker::hessians(const std::vector<nn::LinearBase*>& layers) {
   const at::NoGradGuard no_grad;
+  const base::PulseSection steady;
   std::vector<at::Tensor> sums(layers.size());
   std::vector<double> rows(layers.size());
   size_t seen = 0;
@@ -154,6 +156,7 @@ void BlockWalker::add_over_ranks(std::vector<at::Tensor>& sums, std::vector<doub
 
 void BlockWalker::advance() {
   const at::NoGradGuard no_grad;
+  const base::PulseSection steady;
   for (size_t batch = 0; batch < hidden_.size(); ++batch) hidden_[batch] = forward(batch);
   ++block_;
 }

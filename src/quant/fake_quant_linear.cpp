@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::quant {
@@ -131,7 +134,7 @@ void FakeQuantLinear::count_flips() {
 
 void FakeQuantLinear::carry_master() {
   const at::Tensor scale = params().scale;
-  if (last_scale_.defined() && weight_.master.defined()) {
+  if (last_scale_.defined() && weight_.master.defined() && !at::equal(scale, last_scale_)) {
     const int64_t columns = spec().in_features;
     weight_.master.mul_(
         scale.div(last_scale_).repeat_interleave(format_.resolved_group(columns), 1).slice(1, 0, columns));
@@ -140,7 +143,9 @@ void FakeQuantLinear::carry_master() {
 }
 
 void FakeQuantLinear::refresh() {
+  base::pulse();
   bias_.refresh();
+  if (weight_.master.defined()) codes_ = at::Tensor();
   if (estimator_->holds_codes()) carry_master();
   if (count_flips_) count_flips();
   if (execution_ == nn::Execution::kPacked) {
@@ -152,6 +157,11 @@ void FakeQuantLinear::refresh() {
 
 void FakeQuantLinear::reduce_gradients() {
   if (!gradient_.defined()) return;
+  base::pulse();
+  if (weight_.elsewhere) {
+    gradient_.zero_();
+    return;
+  }
   EstimatorGradients gradients = estimator_->reduce({gradient_, weight_.master, params(), &format_});
   if (weight_.trainable) weight_.grad = gradients.weight;
   if (gradients.scale.defined() && scale_.trainable) scale_.grad = gradients.scale;
@@ -160,12 +170,27 @@ void FakeQuantLinear::reduce_gradients() {
 }
 
 void FakeQuantLinear::prepare_training() {
-  if (!weight_.master.defined()) {
+  if (!weight_.master.defined() && !weight_.elsewhere) {
     weight_.master = quantizer_->dequantize(codes(), params(), format_, at::kFloat);
     codes_ = at::Tensor();
   }
   if (bias_.defined()) bias_.make_master();
   if (count_flips_ && !last_codes_.defined()) last_codes_ = codes();
+}
+
+void FakeQuantLinear::masters_restored() {
+  // A master that is not trained stays what it was and follows the restored scale.
+  if (weight_.trainable) last_scale_ = at::Tensor();
+}
+
+at::Tensor FakeQuantLinear::shared_weight() {
+  if (!weight_.elsewhere) {
+    if (estimator_->holds_codes()) carry_master();
+    return codes();
+  }
+  // Fresh memory: the last codes are compared with when flips are counted.
+  codes_ = at::empty({spec().out_features, spec().in_features}, scale_.master.options().dtype(at::kByte));
+  return codes_;
 }
 
 void FakeQuantLinear::set_execution(nn::Execution execution) {
@@ -200,8 +225,12 @@ at::Tensor FakeQuantLinear::packed_forward(const at::Tensor& x) {
 at::Tensor FakeQuantLinear::weight_grad_buffer() {
   const bool wanted = weight_.trainable || (estimator_->trains_scale() && scale_.trainable) ||
                       (estimator_->trains_zero_point() && zero_point_.trainable);
-  if (!wanted || !weight_.master.defined()) return {};
-  if (!gradient_.defined()) gradient_ = at::zeros_like(weight_.master);
+  if (!wanted || (!weight_.master.defined() && !weight_.elsewhere)) return {};
+  if (gradient_.defined()) return gradient_;
+  // The gradient of the step before has been used: its memory serves again.
+  gradient_ = weight_.grad.defined()
+                  ? std::exchange(weight_.grad, at::Tensor()).zero_()
+                  : at::zeros({spec().out_features, spec().in_features}, scale_.master.options().dtype(at::kFloat));
   return gradient_;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 
 namespace rqat::rl {
 
@@ -66,6 +67,7 @@ RolloutBatch collect(generate::Engine& engine, const std::vector<data::Record>& 
     std::vector<double> rewards;
     for (generate::Completion& completion : completions[group]) {
       Rollout rollout;
+      base::pulse();
       rollout.prompt = requests[group].prompt;
       rollout.response = tokenizer.decode(completion.ids, /*skip_special=*/true);
       rollout.reward = reward.score(records[group], rollout.response, completion.finished);

@@ -18,7 +18,7 @@ void LoopConfig::fields(base::FieldVisitor& v) {
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
   v.field("zero", zero,
-          "ZeRO stage: 1 = each rank keeps the optimizer state of its share of the parameters; 0 = of all",
+          "ZeRO stage: 1 = each rank keeps masters and optimizer state of its share of the parameters; 0 = of all",
           base::Range{0, 1});
   v.field("logging_steps", logging_steps, "steps between rows of metrics.jsonl", base::Range{1, 1e9});
   v.field("eval_steps", eval_steps, "steps between evaluations; 0 = none", base::non_negative());

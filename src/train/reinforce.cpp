@@ -102,6 +102,7 @@ class ReinforceLoop {
     sampler_.set_cursor(state.cursor);
     runner_.load_state(state.tensors);
   }
+  void finish() { runner_.finish(); }
 
  private:
   rl::RolloutBatch sample(int64_t number) {

@@ -2,11 +2,12 @@
 #pragma once
 
 #include "rqat/base/interrupt.h"
+#include "rqat/base/pulse.h"
 #include "rqat/train/trainer.h"
 
 namespace rqat::train {
 
-/// `Loop` has step(number) -> Metrics, state() (all but the step) and load_state().
+/// `Loop` has step(number) -> Metrics, state() (all but the step), load_state() and finish().
 template <class Loop>
 void run_loop(Loop& loop, const LoopConfig& config, const Callbacks& callbacks) {
   int64_t first = 0;
@@ -17,7 +18,10 @@ void run_loop(Loop& loop, const LoopConfig& config, const Callbacks& callbacks) 
   for (int64_t step = first; step < config.max_steps; ++step) {
     if (config.eval_steps > 0 && step > 0 && step % config.eval_steps == 0 && callbacks.on_evaluate)
       callbacks.on_evaluate(step);
-    const Metrics metrics = loop.step(step);
+    const Metrics metrics = [&] {
+      const base::PulseSection steady;
+      return loop.step(step);
+    }();
     const bool log = step % config.logging_steps == 0 || step + 1 == config.max_steps;
     if (log && callbacks.on_metrics) callbacks.on_metrics(step, metrics);
     // Whichever rank was asked to stop: all stop after the same step.
@@ -30,6 +34,7 @@ void run_loop(Loop& loop, const LoopConfig& config, const Callbacks& callbacks) 
       return state;
     });
   }
+  loop.finish();
 }
 
 }  // namespace rqat::train

@@ -38,15 +38,14 @@ StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config, dist::C
   };
   for (nn::Parameter* parameter : model.parameters()) parameter->trainable = !frozen(nn::role_name(parameter->role));
   model.prepare_training();
-  for (nn::Parameter* parameter : model.parameters()) {
-    if (parameter->trainable) {
-      slots_.push_back({parameter->name, nn::role_name(parameter->role), &parameter->master, &parameter->grad});
-    }
-  }
-  if (slots_.empty()) throw base::ConfigError("freeze leaves nothing to train");
+  nn::ParameterList trained = model.parameters();
+  std::erase_if(trained, [](const nn::Parameter* parameter) { return !parameter->trainable; });
+  if (trained.empty()) throw base::ConfigError("freeze leaves nothing to train");
   gradients_ = std::make_unique<GradientSync>(model, world);
-  shards_ = std::make_unique<OptimizerShards>(slots_, config.zero, world);
-  optimizer_ = optim::optimizers().make(config.optimizer, shards_->own());
+  shards_ = std::make_unique<OptimizerShards>(model, trained, config.zero, world);
+  slots_ = shards_->all();
+  own_slots_ = shards_->own();
+  optimizer_ = optim::optimizers().make(config.optimizer, own_slots_);
 }
 
 StepRunner::~StepRunner() = default;
@@ -55,9 +54,22 @@ void StepRunner::expect_last_backward() { gradients_->expect_last_backward(); }
 
 io::TensorMap StepRunner::state() const {
   io::TensorMap tensors;
-  for (const optim::Slot& slot : slots_) tensors[kMaster + slot.name] = *slot.master;
-  for (const auto& [name, tensor] : shards_->whole_state(optimizer_->state())) tensors[kOptimizer + name] = tensor;
-  return tensors;
+  for (const optim::Slot& slot : own_slots_) tensors[kMaster + slot.name] = *slot.master;
+  for (const auto& [name, tensor] : optimizer_->state()) tensors[kOptimizer + name] = tensor;
+  return shards_->gather(tensors);
+}
+
+int64_t StepRunner::held_bytes() const {
+  int64_t bytes = 0;
+  for (const optim::Slot& slot : slots_)
+    bytes += slot.master->defined() ? static_cast<int64_t>(slot.master->nbytes()) : 0;
+  for (const auto& [name, tensor] : optimizer_->state()) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
+}
+
+void StepRunner::finish() {
+  optimizer_.reset();
+  shards_->gather_masters();
 }
 
 void StepRunner::load_state(const io::TensorMap& tensors) {
@@ -71,6 +83,7 @@ void StepRunner::load_state(const io::TensorMap& tensors) {
   for (const optim::Slot& slot : slots_) {
     const auto found = tensors.find(kMaster + slot.name);
     if (found == tensors.end()) throw base::IoError(cat("checkpoint: lacks ", kMaster, slot.name));
+    if (!slot.master->defined()) continue;  // another rank looks at it
     if (found->second.sizes() != slot.master->sizes())
       throw base::IoError(cat("checkpoint: ", kMaster, slot.name, " has another shape than the parameter"));
     slot.master->copy_(found->second);
@@ -78,6 +91,8 @@ void StepRunner::load_state(const io::TensorMap& tensors) {
   if (masters + optimizer.size() != tensors.size() || masters != slots_.size())
     throw base::IoError("checkpoint: holds tensors of parameters that are not trained here");
   optimizer_->load_state(shards_->own_state(optimizer));
+  for (nn::LinearBase* linear : model_.linears()) linear->masters_restored();
+  shards_->share();
   model_.refresh();
 }
 
@@ -88,7 +103,7 @@ objective::Head StepRunner::head() {
 }
 
 void StepRunner::compare_ranks(int64_t step) {
-  if (world_.alone() || (step != 0 && (step + 1) % kCompareSteps != 0)) return;
+  if (world_.alone() || shards_->sharded() || (step != 0 && (step + 1) % kCompareSteps != 0)) return;
   const at::NoGradGuard no_grad;
   const std::vector<std::string> sums = world_.all_gather_text(cat(bit_sum(slots_), " on ", dist::host_name()));
   const auto number = [](const std::string& text) { return text.substr(0, text.find(' ')); };
@@ -97,7 +112,7 @@ void StepRunner::compare_ranks(int64_t step) {
     throw base::DataError(cat("step ", step, ": the weights of rank ", rank,
                               sums[rank].substr(number(sums[rank]).size()),
                               " differ from those of rank 0; ranks must run on machines of one kind (CPU or GPU, and "
-                              "libraries), or with zero: 1, where one rank alone steps each parameter"));
+                              "libraries), or with zero: 1, where one rank alone makes each weight"));
   }
 }
 
@@ -106,13 +121,13 @@ Metrics StepRunner::finish_step(int64_t step) {
   model_.reduce_gradients();
   optim::ClipResult clip;
   try {
-    clip = optim::clip_by_norm(slots_, config_.max_grad_norm);
+    clip = optim::clip_by_norm(slots_, shards_->over_ranks(optim::sums_of_squares(own_slots_)), config_.max_grad_norm);
   } catch (const base::DataError& error) {
     throw base::DataError(cat("step ", step, ": ", error.what()));
   }
   const double factor = config_.lr_scheduler.factor(step, config_.max_steps);
   optimizer_->step(factor, clip.scale);
-  shards_->share_masters();
+  shards_->share();
   compare_ranks(step);
   model_.zero_grad();
   model_.refresh();

@@ -70,6 +70,7 @@ class SupervisedLoop {
     watchdog_.set_losses(state.recent_losses);
     runner_.load_state(state.tensors);
   }
+  void finish() { runner_.finish(); }
 
  private:
   /// The micro-batches of this rank's part of the batch.

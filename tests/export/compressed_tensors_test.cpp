@@ -192,22 +192,28 @@ TEST(CompressedTensors, ServeCommandAndNotes) {
   const ExportReport asymmetric =
       make_exporter("compressed_tensors")->write(*refused.model, refused.source, refused.out);
   EXPECT_EQ(asymmetric.serve_command, "");
-  EXPECT_THAT(asymmetric.notes, ElementsAre(HasSubstr("float16"), HasSubstr("vLLM refuses asymmetric 2 and 3 bits")));
+  EXPECT_THAT(asymmetric.notes, ElementsAre(HasSubstr("float16"), HasSubstr("no Marlin kernel"),
+                                            HasSubstr("vLLM refuses asymmetric 2 and 3 bits")));
+}
 
-  const auto command = [](const quant::QuantPolicy& policy, std::vector<std::string>& notes) {
+TEST(CompressedTensors, AdviceForOtherEngines) {
+  const auto advice = [](const quant::QuantPolicy& policy, const std::string& engine) {
     QuantizedModel model(policy);
-    const ExportReport plain = make_exporter("compressed_tensors", "{target_engine: transformers}")
-                                   ->write(*model.model, model.source, model.out);
-    notes = plain.notes;
-    return plain.serve_command;
+    return make_exporter("compressed_tensors")->advise(engine, *model.model, "out");
   };
-  std::vector<std::string> notes;
-  EXPECT_THAT(command(policy_of(4, true, 8), notes), AllOf(HasSubstr("from_pretrained"), Not(HasSubstr("dequantize"))));
-  EXPECT_EQ(notes.size(), 1);
-  EXPECT_THAT(command(policy_of(4, false, 8), notes), HasSubstr("dequantize=True"));
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("float16"), HasSubstr("dequantize=True")));
-  command(policy_of(4, false, 8, "{'*.o_proj': {num_bits: 8}}"), notes);
-  EXPECT_THAT(notes.back(), HasSubstr("hf_dequantized"));
+  const EngineAdvice symmetric = advice(policy_of(4, true, 8), "transformers");
+  EXPECT_THAT(symmetric.command, AllOf(HasSubstr("from_pretrained"), Not(HasSubstr("dequantize"))));
+  EXPECT_THAT(symmetric.notes, ElementsAre(HasSubstr("float16")));
+  const EngineAdvice asymmetric = advice(policy_of(4, false, 8), "transformers");
+  EXPECT_THAT(asymmetric.command, HasSubstr("dequantize=True"));
+  EXPECT_THAT(asymmetric.notes, ElementsAre(HasSubstr("float16"), HasSubstr("dequantize=True")));
+  const EngineAdvice mixed = advice(policy_of(4, false, 8, "{'*.o_proj': {num_bits: 8}}"), "transformers");
+  EXPECT_THAT(mixed.faults, ElementsAre(HasSubstr("hf_dequantized")));
+  EXPECT_EQ(mixed.command, "");
+  EXPECT_THAT(advice(policy_of(4, true, 8), "sglang").command, HasSubstr("sglang.launch_server --model-path out"));
+  EXPECT_THAT(advice(policy_of(2, true, 8), "sglang").faults, ElementsAre(HasSubstr("not 2 and 3")));
+  EXPECT_THAT(advice(policy_of(4, true, 8), "llama.cpp").faults, ElementsAre(HasSubstr("export as gguf")));
+  EXPECT_THAT(advice(policy_of(4, true, 8), "mlx").faults, ElementsAre(HasSubstr("export as mlx")));
 }
 
 // --- what cannot be written ---
@@ -246,8 +252,8 @@ TEST(CompressedTensors, RefusesAFloatModel) {
 TEST(CompressedTensors, ChecksAMetaModel) {
   quant::QuantLayerFactory factory(policy_of(3, true, 8), base::Component("clipped_ste"));
   model::CausalLM model(odd_config(), factory, at::kFloat, at::kMeta);
-  for (const auto& entry : exporters().entries())
-    EXPECT_THAT(make_exporter(entry.name)->check(model.linears()), IsEmpty());
+  for (const char* name : {"compressed_tensors", "hf_dequantized"})
+    EXPECT_THAT(make_exporter(name)->check(model.linears()), IsEmpty());
 }
 
 TEST(CompressedTensors, RefusesFusedSetsThatDiffer) {
@@ -278,9 +284,9 @@ TEST(CompressedTensors, RefusesLayersWithoutParameters) {
   QuantizedModel quantized(policy_of(4, false, 8));
   quant::QuantLayerFactory factory(policy_of(4, false, 8), base::Component("clipped_ste"));
   model::CausalLM empty(odd_config(), factory, at::kFloat, at::kCPU);
-  for (const auto& entry : exporters().entries()) {
+  for (const char* name : {"compressed_tensors", "hf_dequantized"}) {
     const std::string message =
-        message_of<base::DataError>([&] { make_exporter(entry.name)->write(empty, quantized.source, quantized.out); });
+        message_of<base::DataError>([&] { make_exporter(name)->write(empty, quantized.source, quantized.out); });
     EXPECT_THAT(message, AllOf(HasSubstr("model.layers.0.self_attn.q_proj (w4_g8_asym) has no quantization parameters"),
                                HasSubstr("quantize stage")));
   }

@@ -31,6 +31,44 @@ inline model::ModelConfig odd_config(const std::string& model_type = "llama", bo
   return config;
 }
 
+/// Widths that every format can pack.
+inline model::ModelConfig even_config(const std::string& model_type = "llama", bool tied = true) {
+  model::ModelConfig config = model::tiny_config(model_type, tied);
+  config.hidden_size = 64;
+  config.intermediate_size = 128;
+  config.head_dim = 16;
+  return config;
+}
+
+/// A byte-level BPE vocabulary of `tokens` letters and one end token, split as Qwen does.
+inline void write_tokenizer(const std::filesystem::path& folder, int64_t tokens = 40) {
+  nlohmann::json vocabulary = nlohmann::json::object();
+  for (int64_t id = 0; id < tokens; ++id) vocabulary[std::string(1, static_cast<char>('A' + id))] = id;
+  vocabulary["AB"] = tokens;
+  const std::string split =
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+      "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const nlohmann::json splitting{
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"}, {"pattern", {{"Regex", split}}}, {"behavior", "Isolated"}, {"invert", false}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}}}}};
+  io::write_json(folder / "tokenizer.json",
+                 {{"version", "1.0"},
+                  {"added_tokens",
+                   {{{"id", tokens + 1}, {"content", "<|im_end|>"}, {"special", false}},
+                    {{"id", tokens + 2}, {"content", "<think>"}, {"special", false}}}},
+                  {"normalizer", nullptr},
+                  {"pre_tokenizer", splitting},
+                  {"post_processor", nullptr},
+                  {"decoder", {{"type", "ByteLevel"}}},
+                  {"model",
+                   {{"type", "BPE"},
+                    {"vocab", vocabulary},
+                    {"merges", nlohmann::json::array({nlohmann::json::array({"A", "B"})})}}}});
+  io::write_json(folder / "tokenizer_config.json", {{"eos_token", "<|im_end|>"}, {"add_bos_token", false}});
+}
+
 /// What exporters copy and edit.
 inline void write_source(const std::filesystem::path& folder, const model::ModelConfig& config) {
   std::filesystem::create_directories(folder);

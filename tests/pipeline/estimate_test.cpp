@@ -98,8 +98,8 @@ TEST_F(Estimates, DryRunTellsAllAndWritesNothing) {
   expect_contains(text, "max_steps: 3");
   expect_contains(text, "  kd (train): rtn -> model   with train\n");
   expect_contains(text, "3 steps x 2 examples of ");
-  expect_contains(text, "2 steps x 4 answers of at most 8 tokens");
-  expect_contains(text, "2 models x 8 answers of at most 4 tokens");
+  expect_contains(text, "2 steps x 4 answers of about 8 tokens");
+  expect_contains(text, "2 models x 8 answers of about 4 tokens");
   expect_contains(text, "memory: at most ");
   expect_contains(text, "time: about ");
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run"));

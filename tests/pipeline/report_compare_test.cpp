@@ -31,7 +31,13 @@ TEST(ReportCompare, RunsOfOneNameGoByTheirFolders) {
   const RecipeFolder folder;
   for (const char* run : {"a", "b"}) SyntheticRun(folder.path() / run).write_finished();
   const std::string tables = comparison_tables({folder.path() / "a", folder.path() / "b"});
-  expect_contains(tables, (folder.path() / "a").string() + ": kd");
+  expect_contains(tables, "  a: kd");
+  expect_contains(tables, "  b: kd");
+  const auto deep = [&](const char* name) { return folder.path() / name / "runs" / "quickstart"; };
+  for (const char* name : {"one", "two"}) SyntheticRun(deep(name)).write_finished();
+  expect_contains(comparison_tables({deep("one"), deep("two")}), "  one: kd");
+  // The same folder twice has but one name.
+  expect_contains(comparison_tables({deep("one"), deep("one")}), "quickstart: kd");
 }
 
 TEST(ReportCompare, AFolderThatIsNoRun) {

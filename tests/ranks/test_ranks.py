@@ -96,6 +96,18 @@ class RanksTest(unittest.TestCase):
         self.addCleanup(lambda: (process.poll() is None and process.kill(), process.stderr.close(), process.wait()))
         return process
 
+    def plain_ranks(self, environments, folders=None):
+        """Ranks without a launcher, each with variables and a folder of its own."""
+        port = str(free_port())
+        processes = []
+        for rank, more in enumerate(environments):
+            env = environment(RANK=str(rank), WORLD_SIZE=str(len(environments)), MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **more)
+            process = subprocess.Popen(self.command(0), cwd=folders[rank] if folders else self.folder, env=env, text=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self.addCleanup(lambda p=process: (p.poll() is None and p.kill(), p.stderr.close(), p.wait()))
+            processes.append(process)
+        return processes
+
     def wait_for_steps(self, process, stage, steps, limit=60):
         path = self.folder / "out" / stage / "metrics.jsonl"
         deadline = time.time() + limit
@@ -131,9 +143,27 @@ class SameAsOne(RanksTest):
     def test_zero_1(self):
         self.write(supervised("kl_forward"))
         self.run_ranks(0, "output_dir=one")
+        self.run_ranks(2, "output_dir=two")
         self.run_ranks(2, "stages.kl_forward.zero=1")
         expected = [json.loads(line) for line in (self.folder / "one/kl_forward/metrics.jsonl").read_text().splitlines()]
         self.assert_same(expected, rows(self.folder, "kl_forward"))
+        # Masters, scales and codes are those of two ranks without it.
+        for name in ("model.safetensors", "rqat_state.safetensors"):
+            files = [(self.folder / run / "kl_forward" / name).read_bytes() for run in ("two", "out")]
+            self.assertEqual(*files)
+
+    def test_layers_solved_by_different_ranks(self):
+        self.write("  - {id: rtn, type: quantize, model: base, quant: w3, initializer: {rtn: {search: mse}}}\n")
+        self.run_ranks(0, "output_dir=one")
+        self.run_ranks(3)
+        for name in ("model.safetensors", "rqat_state.safetensors"):
+            files = [(self.folder / run / "rtn" / name).read_bytes() for run in ("one", "out")]
+            self.assertEqual(*files)
+        reports = [json.loads((self.folder / run / "rtn/quant_report.json").read_text()) for run in ("one", "out")]
+        for report in reports:
+            for row in report:
+                row.pop("seconds")
+        self.assertEqual(*reports)
 
     def test_evaluation(self):
         self.write("  - {id: scores, type: evaluate, models: [base, gptq], tasks: [train], teacher: base, "
@@ -194,6 +224,30 @@ class Faults(RanksTest):
         text = self.end_after(lambda process: os.kill(self.rank_pid(process, 1), signal.SIGSTOP), RQAT_HEARTBEAT_TIMEOUT="6")
         self.assertIn(f"rank 1 on {HOST} has given no sign of life", text)
 
+    def test_a_rank_in_an_endless_loop(self):
+        self.write(supervised("kl_forward", 100000))
+        processes = self.plain_ranks([{}, {"RQAT_FAULT": "spin:20"}])
+        start = time.time()
+        for process in processes:
+            _, text = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 1, text[-3000:])
+            self.assertIn(f"rank 1 on {HOST} hangs: it computes, but nothing has come of it", text)
+        # Start and first steps take a while, too.
+        self.assertLess(time.time() - start, 40)
+
+    def test_bad_batches_of_several_ranks(self):
+        stages = supervised("cross_entropy", 6).replace("learning_rate: 1.0e-2", "learning_rate: 1.0e+30")
+        self.write(stages.replace("initializer: gptq", "initializer: rtn"))
+        done = subprocess.run(self.command(2), cwd=self.folder, env=environment(), text=True, capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 1, done.stderr[-3000:])
+        self.assertIn("finite", done.stderr)
+        files = sorted(path.name for path in (self.folder / "out/cross_entropy").glob("bad_batch_*"))
+        step = files[0].split("step_")[1].split(".")[0]
+        self.assertEqual(files, [f"bad_batch_step_{step}.jsonl", f"bad_batch_step_{step}_rank_1.jsonl"])
+        for name in files:
+            batch = [json.loads(line) for line in (self.folder / "out/cross_entropy" / name).read_text().splitlines()]
+            self.assertEqual(len(batch), 5)
+
     def test_ranks_go_with_their_launcher(self):
         self.write(supervised("kl_forward", 100000))
         process = self.start(2)
@@ -207,16 +261,11 @@ class Faults(RanksTest):
 
     def test_a_rank_whose_output_folder_is_another(self):
         self.write(supervised("kl_forward"))
-        port = free_port()
         elsewhere = self.folder / "elsewhere"
         elsewhere.mkdir()
         for name in ("tiny", "other", "recipe.yaml"):
             (elsewhere / name).symlink_to(self.folder / name)
-        processes = [subprocess.Popen([RQAT, "train", "--config", "recipe.yaml"], cwd=cwd, text=True, stderr=subprocess.PIPE,
-                                      stdout=subprocess.DEVNULL,
-                                      env=environment(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)))
-                     for rank, cwd in enumerate((self.folder, elsewhere))]
-        for process in processes:
+        for process in self.plain_ranks([{}, {}], [self.folder, elsewhere]):
             _, text = process.communicate(timeout=60)
             self.assertIn(f"rank 1 of 2 on {HOST} does not see the files of rank 0", text)
             self.assertEqual(process.returncode, 2)

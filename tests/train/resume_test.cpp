@@ -95,6 +95,18 @@ TEST(Resume, DistillationWithLearnedScales) {
   }
 }
 
+TEST(Resume, ScalesWithTheirCodesHeld) {
+  const auto examples = random_examples(7);
+  for (const char* freeze : {"[embedding, head]", "[weight, embedding, head]"}) {
+    const SupervisedConfig config = supervised(base::cat(", freeze: ", freeze));
+    expect_exact_resume(
+        [&](model::CausalLM& model, const Callbacks& callbacks) {
+          train_supervised(model, nullptr, examples, config, 1, callbacks);
+        },
+        [] { return quantized_model(3, "held_codes"); });
+  }
+}
+
 TEST(Resume, PolicyWithSeveralUpdatesPerBatch) {
   std::vector<data::Record> records(4);
   for (size_t i = 0; i < records.size(); ++i) {

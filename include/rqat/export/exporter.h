@@ -19,7 +19,7 @@ struct ExportReport {
   };
   std::vector<Layer> layers;       ///< one per linear; `stored_as` "float" for those kept in float by the policy
   int64_t total_bytes = 0;         ///< of all files of the folder
-  std::string serve_command;       ///< e.g. "vllm serve DIR --max-model-len 4096"
+  std::string serve_command;       ///< e.g. "vllm serve DIR --max-model-len 4096"; "" when the engine cannot load them
   std::vector<std::string> notes;  ///< what the engine needs for these files
 };
 
@@ -29,11 +29,26 @@ struct RoundTrip {
   int64_t codes_compared = 0, codes_different = 0;
   /// Scales and zero points, for formats that store them.
   int64_t parameters_compared = 0, parameters_different = 0;
+  /// Largest |stored weight - s (q - z)|, in steps s of the layer's grid; and what rounding in the format explains: 0
+  /// but for formats that keep a rounded minimum, or bfloat16 weights.
+  double max_weight_difference = 0, allowed_weight_difference = 0;
   double max_logit_difference = 0;  ///< relative to the largest logit, fp32
-  /// Codes, scales and zero points are equal and logits agree within `tolerance`.
+  /// Codes, scales and zero points are equal, and weights as equal as the format allows.
+  bool faithful() const;
+  /// faithful(), and logits agree within `tolerance`.
   bool passed(double tolerance = 1e-4) const;
   std::string text() const;
 };
+
+/// What a serving engine makes of the files, by static rules: no engine is run.
+struct EngineAdvice {
+  std::vector<std::string> faults;  ///< why the engine cannot load them; empty = it can
+  std::vector<std::string> notes;   ///< what it needs
+  std::string command;              ///< the line that serves or loads them; "" with faults
+};
+
+/// Engines that rules are known for: vllm, sglang, llama.cpp, transformers, mlx.
+const std::vector<std::string>& engines();
 
 class Exporter {
  public:
@@ -41,10 +56,19 @@ class Exporter {
   /// Why this model cannot be written in this format, one message per reason; empty = it can. Works on a meta model
   /// too.
   virtual std::vector<std::string> check(const std::vector<nn::LinearBase*>& linears) const = 0;
+  /// The same for what lies beyond the linears: the architecture and its options.
+  /// Here: families whose files hold several linears as one tensor (phi3), which exporters do not join again.
+  virtual std::vector<std::string> check_architecture(const model::ModelConfig& config) const;
+  /// The engine these files are made for first of all, one of engines().
+  virtual std::string home_engine() const = 0;
+  /// Whether `engine` (one of engines()) loads such files in `folder`; works on a meta model too.
+  virtual EngineAdvice advise(const std::string& engine, model::CausalLM& model,
+                              const std::filesystem::path& folder) const = 0;
   /// Writes the folder (atomically); config, generation config, tokenizer and template are taken from `source`. An
-  /// older export at `folder` is replaced. Throws ConfigError with what check() says; IoError when `folder` is
-  /// `source`, or holds something else than a model; DataError when a layer that `source` says is quantized is float in
-  /// `model`, has no quantisation parameters, or has a zero point off the middle in a symmetric format.
+  /// older export at `folder` is replaced. The report's command and notes are for home_engine(). Throws ConfigError
+  /// with what check() and check_architecture() say; IoError when `folder` is `source`, or holds something else than a
+  /// model; DataError when a layer that `source` says is quantized is float in `model`, has no quantisation parameters,
+  /// has a zero point off the middle in a symmetric format, or a scale that the format cannot hold.
   virtual ExportReport write(model::CausalLM& model, const std::filesystem::path& source,
                              const std::filesystem::path& folder) const = 0;
   /// Reads the folder with this format's own reader (not through the trained objects) and compares codes and fp32
@@ -55,7 +79,24 @@ class Exporter {
                            const std::vector<std::vector<int64_t>>& probe) const = 0;
 };
 
-/// Registry kind "exporters": compressed_tensors, hf_dequantized.
+/// Registry kind "exporters": compressed_tensors, hf_dequantized, gguf, gptq, awq, mlx.
 const base::Registry<Exporter>& exporters();
+
+/// All that speaks against writing `model` in this format, and against `engine` loading it ("" = no engine asked for).
+/// Works on a meta model too. Throws ConfigError on an engine that is not one of engines().
+std::vector<std::string> export_faults(const Exporter& exporter, model::CausalLM& model, const std::string& engine);
+
+struct Exported {
+  ExportReport report;
+  RoundTrip trip;
+};
+
+/// Writes `folder`, reads it back, and gives the advice for `engine` ("" = the format's home engine). `name` is the
+/// format's, for messages. Throws ConfigError with export_faults(); DataError when a quantized layer was not packed or
+/// the files do not read back as what was trained: then nothing is left at `folder`; else what write() and verify()
+/// throw.
+Exported export_model(const Exporter& exporter, const std::string& name, model::CausalLM& model,
+                      const std::filesystem::path& source, const std::filesystem::path& folder,
+                      const std::string& engine, const std::vector<std::vector<int64_t>>& probe);
 
 }  // namespace rqat::exporting

@@ -41,7 +41,7 @@ class LinearBase {
 
   /// Takes a float weight [out, in] (and bias [out]) as the layer's starting point; dtype = compute dtype.
   virtual void load(const at::Tensor& weight, const at::Tensor& bias) = 0;
-  /// Trained parameters, in a fixed order; the pointers live as long as the layer.
+  /// Trained parameters, in a fixed order, the weight first; the pointers live as long as the layer.
   virtual ParameterList parameters() = 0;
   /// The dense weight the forward multiplies with (W_hat for a quantised layer), made when it was released.
   virtual at::Tensor dense_weight() = 0;
@@ -55,6 +55,11 @@ class LinearBase {
   /// same number and shapes on every rank.
   std::vector<at::Tensor> accumulated_gradients();
   virtual void prepare_training() = 0;  ///< creates the fp32 masters
+  /// After masters were overwritten with those of an earlier moment; refresh() follows.
+  virtual void masters_restored() {}
+  /// What ranks share of a weight whose master one of them keeps (nn::Parameter::elsewhere): codes of a quantised layer,
+  /// else the compute weight. After the master where there is one; elsewhere to be overwritten before refresh().
+  virtual at::Tensor shared_weight() = 0;
   virtual void set_execution(Execution execution) = 0;
   virtual Execution execution() const = 0;
   /// Bytes of weights held now (dense and packed), masters and gradients not counted.
@@ -89,6 +94,7 @@ class FloatLinear : public LinearBase {
   at::Tensor bias() const override { return bias_.compute; }
   void refresh() override;
   void prepare_training() override;
+  at::Tensor shared_weight() override { return weight_.shared_value(); }
   void set_execution(Execution execution) override { execution_ = execution; }
   Execution execution() const override { return execution_; }
   int64_t weight_bytes() const override;

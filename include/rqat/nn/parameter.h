@@ -18,6 +18,7 @@ struct Parameter {
   std::string name;  ///< as in the HF checkpoint: "model.layers.0.self_attn.q_proj.weight"
   Role role = Role::kWeight;
   bool trainable = true;
+  bool elsewhere = false;  ///< another rank keeps the master (ZeRO): none is made here
   at::Tensor compute, master, grad;
 
   bool defined() const { return compute.defined() || master.defined(); }
@@ -25,6 +26,11 @@ struct Parameter {
   void make_master();
   /// compute <- master (rounded to compute's dtype). Nothing to do when they share memory or there is no master.
   void refresh();
+  /// From now on another rank keeps the master.
+  void release_master();
+  /// What ranks share of a parameter whose master one of them keeps: `compute`, after the master where there is one, to
+  /// be overwritten elsewhere.
+  at::Tensor shared_value();
   /// The gradient buffer, made (zeros) when missing.
   at::Tensor& grad_buffer();
   void zero_grad();  ///< drops or clears the buffer

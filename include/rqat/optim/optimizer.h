@@ -52,5 +52,9 @@ struct ClipResult {
   double norm = 0, scale = 1;
 };
 ClipResult clip_by_norm(const std::vector<Slot>& slots, double max_norm);
+/// In two parts, between which ranks can exchange numbers: sum of squares of each gradient (0 where there is none), and
+/// the rest.
+std::vector<double> sums_of_squares(const std::vector<Slot>& slots);
+ClipResult clip_by_norm(const std::vector<Slot>& slots, const std::vector<double>& squares, double max_norm);
 
 }  // namespace rqat::optim

@@ -37,7 +37,15 @@ struct LoadOptions {
   bool with_tokenizer = true;
 };
 
-/// Loads a folder; rqat_quant.json makes its linears quantised, with exactly the stored codes. A path to a GGUF file is
+/// Whether `path` is no plain folder of rqat or Hugging Face, but has to be imported: a GGUF file, or a checkpoint that
+/// others quantized.
+bool needs_import(const std::filesystem::path& path);
+/// Writes such a `path` as a folder, `dtype`: bfloat16 | float32. Throws IoError.
+void import_model(const std::filesystem::path& path, const std::filesystem::path& folder, const std::string& dtype);
+/// Configuration of a model, to be imported or not. Throws IoError.
+model::ModelConfig config_of(const std::filesystem::path& path);
+
+/// Loads a folder; rqat_quant.json makes its linears quantised, with exactly the stored codes. What needs_import() is
 /// imported into a temporary folder first. Throws IoError, DataError.
 LoadedModel load_model_folder(const std::filesystem::path& folder, const LoadOptions& options);
 

@@ -53,8 +53,8 @@ class Initializer {
   /// For initialisers that work block by block; the others start again from the beginning. Null = none; must outlive
   /// initialize().
   void set_block_store(BlockStore* store) { block_store_ = store; }
-  /// The ranks that share the work of an initialiser that sums over calibration inputs; each gets the whole calibration
-  /// set and all come to the same codes. The others compute everything on every rank. Must outlive initialize().
+  /// The ranks that share the work: each solves some of the layers and takes over the others, so that all have the same
+  /// codes; each gets the whole calibration set and walks a part of it. Must outlive initialize().
   void set_world(dist::Communicator& world) { world_ = &world; }
 
  protected:

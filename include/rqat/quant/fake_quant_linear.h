@@ -35,7 +35,7 @@ class FakeQuantLinear : public nn::LinearBase {
                const at::Tensor& weight_master);
   /// Present codes, uint8 [N, K].
   at::Tensor codes() const;
-  /// fp32 master; undefined for a restored layer that was not trained since.
+  /// fp32 master; undefined for a restored layer that was not trained since, and where another rank keeps it.
   const at::Tensor& master_weight() const { return weight_.master; }
   const at::Tensor& scale_master() const { return scale_.master; }
   const at::Tensor& zero_point_master() const { return zero_point_.master; }
@@ -46,6 +46,8 @@ class FakeQuantLinear : public nn::LinearBase {
   void refresh() override;
   void reduce_gradients() override;
   void prepare_training() override;
+  void masters_restored() override;
+  at::Tensor shared_weight() override;
   void set_execution(nn::Execution execution) override;
   nn::Execution execution() const override { return execution_; }
   int64_t weight_bytes() const override;
@@ -74,7 +76,7 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor gradient_;                               // G fp32
   at::Tensor dense_;                                  // W_hat in the compute dtype
   ops::PackedWeight packed_;
-  at::Tensor codes_;       // of a layer without a weight master, while it is not packed
+  at::Tensor codes_;       // of a layer without a weight master here, while it is not packed
   at::Tensor last_codes_;  // for counting flips
   at::Tensor last_scale_;  // rounded, of the last refresh(): for estimators that hold codes
   at::ScalarType dtype_ = at::kFloat;

@@ -28,7 +28,7 @@ struct LoopConfig : base::Config {
   double max_grad_norm = 1.0;
   std::vector<std::string> freeze{"embedding", "head"};  ///< parameter roles that stay as they are
   int64_t max_tokens_per_micro_batch = 4096;
-  int64_t zero = 0;  ///< ZeRO stage: 1 = each rank keeps the optimizer state of its share of the parameters
+  int64_t zero = 0;  ///< ZeRO stage: 1 = each rank keeps masters and optimizer state of its share of the parameters
   int64_t logging_steps = 1;
   int64_t eval_steps = 0;   ///< 0 = never
   int64_t save_steps = 50;  ///< steps between checkpoints; 0 = only when asked to stop
@@ -92,6 +92,10 @@ class StepRunner {
   Metrics finish_step(int64_t step);
   optim::Optimizer& optimizer() { return *optimizer_; }
   objective::Head head();
+  /// Bytes of masters and optimizer state on this rank.
+  int64_t held_bytes() const;
+  /// Ends the training: the optimizer goes, and with zero: 1 the main rank gets the masters of all linears.
+  void finish();
   /// Masters of what is trained, and the optimizer's state. With zero: 1 all ranks call it, the main rank gets it
   /// whole.
   io::TensorMap state() const;
@@ -104,7 +108,8 @@ class StepRunner {
   model::CausalLM& model_;
   const LoopConfig& config_;
   dist::Communicator& world_;
-  std::vector<optim::Slot> slots_;
+  std::vector<optim::Slot> slots_;      ///< all that is trained
+  std::vector<optim::Slot> own_slots_;  ///< whose masters this rank steps
   std::unique_ptr<GradientSync> gradients_;
   std::unique_ptr<OptimizerShards> shards_;
   std::unique_ptr<optim::Optimizer> optimizer_;

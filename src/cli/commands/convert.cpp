@@ -2,6 +2,7 @@
 
 #include "rqat/base/files.h"
 #include "rqat/cli/command.h"
+#include "rqat/export/import.h"
 #include "rqat/io/gguf_import.h"
 #include "support.h"
 
@@ -13,7 +14,7 @@ struct ConvertOptions : base::Config {
   std::string input, output, dtype = "bfloat16";
   bool overwrite = false;
   void fields(base::FieldVisitor& v) override {
-    v.field("input", input, "GGUF file");
+    v.field("input", input, "GGUF file, or a folder quantized by others: GPTQ, AWQ, compressed-tensors");
     v.required("input");
     v.field("output", output, "folder to write");
     v.required("output");
@@ -28,18 +29,22 @@ class Convert : public Command {
 
   Usage usage() const override {
     return {
-        "Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template. "
-        "Recipes may "
-        "name GGUF files themselves; this is for looking at the result, or for other programs. Architectures: llama, "
-        "qwen2, "
-        "qwen3; quantised tensors are dequantised.",
+        "Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template; "
+        "quantised tensors are dequantised. A folder in GPTQ, AWQ or compressed-tensors becomes a quantised folder of "
+        "rqat with the same codes, scales and zero points. Recipes may name either themselves; this is for looking at "
+        "the "
+        "result, or for other programs. Architectures of GGUF: llama, qwen2, qwen3.",
         {"rqat convert models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct"},
         {"input", "output"}};
   }
 
   void run() override {
     require_free(options_.output, options_.overwrite);
-    io::import_gguf(options_.input, options_.output, options_.dtype);
+    if (exporting::is_quantized_checkpoint(options_.input)) {
+      exporting::import_quantized(options_.input, options_.output, options_.dtype);
+    } else {
+      io::import_gguf(options_.input, options_.output, options_.dtype);
+    }
     std::cout << options_.output << ": " << base::format_bytes(base::folder_bytes(options_.output)) << "\n";
   }
 
@@ -51,7 +56,7 @@ class Convert : public Command {
 
 base::Entry<Command> convert_entry() {
   return base::make_entry<base::Entry<Command>, ConvertOptions>(
-      "convert", "GGUF file to Hugging Face folder", "",
+      "convert", "GGUF file, or a folder quantized by others, to a folder of rqat", "",
       [](const ConvertOptions& options) { return std::make_unique<Convert>(options); });
 }
 

@@ -10,7 +10,7 @@ namespace rqat::cli {
 namespace {
 
 struct ExportOptions : base::Config {
-  std::string model, out, device = "auto";
+  std::string model, out, device = "auto", check_engine;
   base::Component format;
   bool overwrite = false;
   void fields(base::FieldVisitor& v) override {
@@ -18,8 +18,9 @@ struct ExportOptions : base::Config {
     v.required("model");
     v.component("format", format, exporting::exporters(), "file format (`rqat list exporters`)");
     v.required("format");
-    v.field("out", out, "folder to write");
-    v.required("out");
+    v.field("out", out, "folder to write; may be left out with --check-engine, which then only answers");
+    v.field("check_engine", check_engine,
+            "engine that must load the files, by static rules: vllm, sglang, llama.cpp, transformers, mlx");
     v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute the comparison");
     v.field("overwrite", overwrite, "replace a model folder that stands there");
   }
@@ -33,34 +34,60 @@ class Export : public Command {
     return {
         "Writes a model for a serving engine, with the very codes that were trained, then reads the files back and "
         "compares codes "
-        "and logits. What does not read back equal is not left there.",
-        {"rqat export --model runs/quickstart/rl --format compressed_tensors --out exported/w2"},
+        "and logits. What does not read back equal is not left there. Prints what each layer was stored as, and the "
+        "line "
+        "that serves the files.",
+        {"rqat export --model runs/quickstart/rl --format compressed_tensors --out exported/w2",
+         "rqat export --model runs/quickstart/rl --format gguf --check-engine llama.cpp"},
         {}};
   }
 
   void run() override {
-    require_free(options_.out, options_.overwrite);
+    if (options_.out.empty() && options_.check_engine.empty()) {
+      throw base::UsageError(
+          "--out is missing: name the folder to write (or --check-engine to ask about an engine alone)");
+    }
+    if (!options_.out.empty()) require_free(options_.out, options_.overwrite);
     const ScratchFolder scratch;
     pipeline::LoadOptions load;
     load.device = pipeline::pick_device(options_.device);
+    load.with_tokenizer = false;
     const pipeline::LoadedModel loaded = pipeline::load_model_folder(as_model_folder(options_.model, scratch), load);
     const auto exporter = exporting::exporters().make(options_.format);
-    const std::vector<std::string> faults = exporter->check(loaded.model->linears());
-    if (!faults.empty()) {
-      throw base::ConfigError(base::cat(options_.format.name, " cannot hold this model: ", base::join(faults, "; ")));
+    if (options_.out.empty()) {
+      answer(*exporter, *loaded.model);
+      return;
     }
-    const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, options_.out);
-    const exporting::RoundTrip trip =
-        exporter->verify(*loaded.model, loaded.folder, options_.out, {probe(*loaded.model)});
-    if (!trip.codes_equal) {
-      std::filesystem::remove_all(options_.out);
-      throw base::DataError(base::cat(options_.out, ": read back differs, removed: ", trip.text()));
-    }
+    const auto [report, trip] = exporting::export_model(*exporter, options_.format.name, *loaded.model, loaded.folder,
+                                                        options_.out, options_.check_engine, {probe(*loaded.model)});
+    print(report);
     std::cout << options_.out << ": " << base::format_bytes(report.total_bytes) << "; " << trip.text() << "\n";
     if (!report.serve_command.empty()) std::cout << "serve with: " << report.serve_command << "\n";
+    for (const std::string& note : report.notes) std::cout << "note: " << note << "\n";
   }
 
  private:
+  /// Whether the engine loads what would be written.
+  void answer(const exporting::Exporter& exporter, model::CausalLM& model) const {
+    const std::vector<std::string> faults = exporting::export_faults(exporter, model, options_.check_engine);
+    if (!faults.empty()) {
+      throw base::ConfigError(base::cat(options_.check_engine, " cannot serve this model as ", options_.format.name,
+                                        ":\n  ", base::join(faults, "\n  ")));
+    }
+    const exporting::EngineAdvice advice = exporter.advise(options_.check_engine, model, "DIR");
+    std::cout << options_.check_engine << " loads " << options_.format.name << " of this model: " << advice.command
+              << "\n";
+    for (const std::string& note : advice.notes) std::cout << "note: " << note << "\n";
+  }
+
+  static void print(const exporting::ExportReport& report) {
+    std::vector<std::vector<std::string>> rows{{"layer", "format", "stored as", "size"}};
+    for (const auto& layer : report.layers) {
+      rows.push_back({layer.name, layer.format, layer.stored_as, base::format_bytes(layer.bytes)});
+    }
+    std::cout << table_text(rows, {3});
+  }
+
   static std::vector<int64_t> probe(const model::CausalLM& model) {
     std::vector<int64_t> ids;
     for (int64_t i = 0; i < 48; ++i) ids.push_back((i * 7919 + 13) % model.config().vocab_size);

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "folder.h"
 #include "layers.h"
@@ -15,11 +14,12 @@
 #include "round_trip.h"
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
-#include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "rqat/io/json_file.h"
 #include "rqat/ops/quantize.h"
+#include "serving.h"
+#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -32,30 +32,6 @@ using quant::FakeQuantLinear;
 
 // The release whose reader the files are tested with; its dense 3-bit stream is what this exporter writes.
 constexpr const char* kLayoutVersion = "0.20.0";
-constexpr int64_t kLongestContext = 32768;
-
-struct CompressedTensorsConfig : base::Config {
-  std::string target_engine = "vllm";
-  void fields(base::FieldVisitor& v) override {
-    v.choice("target_engine", target_engine, {"vllm", "transformers"},
-             "engine that the printed command and notes are for");
-  }
-};
-
-/// What config.json can tell apart.
-struct Scheme {
-  int64_t num_bits, group_size;  ///< group_size -1 = one scale per row
-  bool symmetric;
-  bool operator<(const Scheme& other) const {
-    return std::tie(num_bits, group_size, symmetric) < std::tie(other.num_bits, other.group_size, other.symmetric);
-  }
-};
-
-Scheme scheme_for(const FakeQuantLinear& layer) {
-  const quant::QuantFormat& format = layer.format();
-  const bool whole_row = format.group_size <= 0 || format.group_size > layer.spec().in_features;
-  return {format.num_bits, whole_row ? -1 : format.group_size, format.symmetric};
-}
 
 json scheme_json(const Scheme& scheme, const std::vector<std::string>& targets) {
   const bool grouped = scheme.group_size > 0;
@@ -107,23 +83,7 @@ at::ScalarType scale_type(const FakeQuantLinear& layer) {
 
 int64_t words(int64_t count, int64_t num_bits) { return (count * num_bits + 31) / 32; }
 
-/// Tensors to write: what they look like, and how each is made.
-struct Plan {
-  std::map<std::string, io::TensorInfo> layout;
-  std::map<std::string, std::function<at::Tensor()>> make;
-  int64_t add(const std::string& name, at::ScalarType dtype, std::vector<int64_t> shape,
-              std::function<at::Tensor()> maker) {
-    const int64_t bytes = c10::multiply_integers(shape) * static_cast<int64_t>(c10::elementSize(dtype));
-    layout[name] = {dtype, std::move(shape)};
-    make[name] = std::move(maker);
-    return bytes;
-  }
-  int64_t add(const std::string& name, const at::Tensor& tensor) {
-    return add(name, tensor.scalar_type(), tensor.sizes().vec(), [tensor] { return tensor; });
-  }
-};
-
-int64_t plan_layer(const FakeQuantLinear& layer, Plan& plan) {
+int64_t plan_layer(const FakeQuantLinear& layer, TensorPlan& plan) {
   const quant::QuantFormat& format = layer.format();
   const int64_t rows = layer.spec().out_features, columns = layer.spec().in_features;
   const int64_t bits = format.num_bits, groups = format.num_groups(columns);
@@ -141,8 +101,6 @@ int64_t plan_layer(const FakeQuantLinear& layer, Plan& plan) {
 
 class CompressedTensors : public Exporter {
  public:
-  explicit CompressedTensors(CompressedTensorsConfig config) : config_(std::move(config)) {}
-
   std::vector<std::string> check(const Linears& linears) const override {
     std::vector<std::string> faults = common_faults(linears);
     std::map<int64_t, std::vector<std::string>> short_groups;  // group size -> layers it does not divide
@@ -167,28 +125,46 @@ class CompressedTensors : public Exporter {
     return faults;
   }
 
+  std::string home_engine() const override { return "vllm"; }
+
+  EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
+    const Needs needs = needs_of(model.linears());
+    EngineAdvice advice;
+    if (engine == "llama.cpp" || engine == "mlx") {
+      advice.faults.push_back(other_files_fault(engine));
+      return advice;
+    }
+    advice.notes.push_back(dtype_note(needs));
+    if (needs.any_bits({3})) {
+      advice.notes.push_back(
+          cat("3 bits are packed densely: readers from before June 2026 misread them; compressed-tensors ",
+              kLayoutVersion, " reads them"));
+    }
+    if (engine == "vllm") advise_vllm(needs, advice);
+    if (engine == "sglang") advise_sglang(needs, advice);
+    if (engine == "transformers") advise_transformers(needs, advice);
+    const std::string groups = engine == "transformers" ? "" : marlin_group_note(needs);
+    if (!groups.empty()) advice.notes.push_back(groups);
+    if (advice.faults.empty()) advice.command = command_for(engine, needs, folder, served_context(model));
+    return advice;
+  }
+
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
     const Linears linears = model.linears();
-    raise_faults("compressed_tensors", check(linears));
+    raise_faults("compressed_tensors", export_faults(*this, model, ""));
     check_layers(linears, source);
     ExportReport report;
-    Plan plan;
+    TensorPlan plan;
     for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
     for (nn::LinearBase* linear : linears) report.layers.push_back(plan_linear(linear, plan));
     const auto edit_config = [&](json& config) {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
       config["quantization_config"] = quantization_config(linears);
     };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
-      base::Progress progress("packing", static_cast<int64_t>(plan.layout.size()));
-      int64_t done = 0;
-      io::write_safetensors_streamed(fresh / "model.safetensors", plan.layout, [&](const std::string& name) {
-        progress.update(++done);
-        return plan.make.at(name)();
-      });
-    });
+    write_model_folder(source, folder, edit_config,
+                       [&](const fs::path& fresh) { plan.write(fresh / "model.safetensors"); });
     report.total_bytes = base::folder_bytes(folder);
-    describe_serving(model, folder, report);
+    describe_serving(*this, model, folder, report);
     return report;
   }
 
@@ -202,102 +178,64 @@ class CompressedTensors : public Exporter {
   }
 
  private:
-  static ExportReport::Layer plan_linear(nn::LinearBase* linear, Plan& plan) {
+  static ExportReport::Layer plan_linear(nn::LinearBase* linear, TensorPlan& plan) {
     if (const FakeQuantLinear* layer = as_quantized(linear)) {
       return {layer->name(), layer->format().text(), "pack-quantized", plan_layer(*layer, plan)};
     }
     return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
   }
 
-  /// The compute dtype that keeps the scales exact: an engine that computes in bfloat16 rounds float16 scales.
-  static std::string serve_dtype(const Linears& linears) {
-    for (nn::LinearBase* linear : linears) {
-      const FakeQuantLinear* layer = as_quantized(linear);
-      if (layer && scale_type(*layer) == at::kHalf) return "float16";
-    }
-    return "bfloat16";
-  }
-
-  /// What the quantized layers of a model ask of an engine.
-  struct Needs {
-    std::set<int64_t> bits, asymmetric_bits;
-    std::set<Scheme> schemes;
-    std::string dtype;
-  };
-
-  static Needs needs_of(const Linears& linears) {
-    Needs needs;
-    needs.dtype = serve_dtype(linears);
-    for (nn::LinearBase* linear : linears) {
-      const FakeQuantLinear* layer = as_quantized(linear);
-      if (!layer) continue;
-      needs.bits.insert(layer->format().num_bits);
-      if (!layer->format().symmetric) needs.asymmetric_bits.insert(layer->format().num_bits);
-      needs.schemes.insert(scheme_for(*layer));
-    }
-    return needs;
-  }
-
-  void describe_serving(model::CausalLM& model, const fs::path& folder, ExportReport& report) const {
-    const Needs needs = needs_of(model.linears());
-    report.notes.push_back(cat("compute in ", needs.dtype, ": other dtypes round the stored scales"));
-    if (needs.bits.count(3) > 0) {
-      report.notes.push_back(
-          cat("3 bits are packed densely: readers from before June 2026 misread them; "
-              "compressed-tensors ",
-              kLayoutVersion, " reads them"));
-    }
-    if (config_.target_engine == "transformers") {
-      serve_with_transformers(needs, folder, report);
-    } else {
-      serve_with_vllm(needs, model.config().max_position_embeddings, folder, report);
-    }
-  }
-
   /// vLLM's CompressedTensorsWNA16 takes zero points with 4 and 8 bits alone.
-  static void serve_with_vllm(const Needs& needs, int64_t context, const fs::path& folder, ExportReport& report) {
-    if (needs.asymmetric_bits.count(2) + needs.asymmetric_bits.count(3) > 0) {
-      report.notes.emplace_back(
-          "vLLM refuses asymmetric 2 and 3 bits: quantize with symmetric: true to serve packed codes with "
-          "it, or export as hf_dequantized");
-      return;
+  static void advise_vllm(const Needs& needs, EngineAdvice& advice) {
+    if (needs.any_asymmetric({2, 3})) {
+      advice.faults.emplace_back(
+          "vLLM refuses asymmetric 2 and 3 bits: quantize with symmetric: true to serve packed codes with it, or "
+          "export "
+          "as hf_dequantized");
+    } else if (needs.any_bits({2, 3})) {
+      advice.notes.emplace_back(
+          "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the Turing generation "
+          "or "
+          "later");
     }
-    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", needs.dtype, " --max-model-len ",
-                               std::min(context, kLongestContext));
-    if (needs.bits.count(2) + needs.bits.count(3) > 0) {
-      report.notes.emplace_back(
-          "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the "
-          "Turing generation or later");
+  }
+
+  static void advise_sglang(const Needs& needs, EngineAdvice& advice) {
+    if (needs.any_bits({2, 3})) {
+      advice.faults.emplace_back(
+          "SGLang loads 4 and 8 bits of compressed-tensors, not 2 and 3; export as hf_dequantized");
     }
   }
 
   /// transformers 5.23 with compressed-tensors 0.20 expects the zero points of packed layers unpacked, also for files
   /// that compressed-tensors wrote; dequantizing on load avoids it, but takes the first group of config.json for all
   /// layers.
-  static void serve_with_transformers(const Needs& needs, const fs::path& folder, ExportReport& report) {
-    const bool asymmetric = !needs.asymmetric_bits.empty();
-    report.serve_command =
-        cat("python -c \"import sys, torch; from transformers import AutoModelForCausalLM, CompressedTensorsConfig; "
-            "AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.",
-            needs.dtype, asymmetric ? ", quantization_config=CompressedTensorsConfig(dequantize=True)" : "", ")\" ",
-            shell_word(folder));
-    if (!asymmetric) return;
-    report.notes.emplace_back(
+  static void advise_transformers(const Needs& needs, EngineAdvice& advice) {
+    if (needs.asymmetric_bits.empty()) return;
+    advice.notes.emplace_back(
         "transformers 5.23 loads asymmetric files only with CompressedTensorsConfig(dequantize=True)");
     if (needs.schemes.size() > 1) {
-      report.notes.emplace_back("and then only when all layers have one format: export as hf_dequantized instead");
+      advice.faults.emplace_back(
+          "transformers 5.23 loads asymmetric files only when all layers have one format: export as hf_dequantized");
     }
   }
 
-  CompressedTensorsConfig config_;
+  static std::string command_for(const std::string& engine, const Needs& needs, const fs::path& folder,
+                                 int64_t context) {
+    if (engine == "vllm") return vllm_command(folder, needs.dtype, context);
+    if (engine == "sglang") return sglang_command(folder, needs.dtype, context);
+    if (needs.asymmetric_bits.empty()) return transformers_command(folder, needs.dtype);
+    return transformers_command(folder, needs.dtype, ", CompressedTensorsConfig",
+                                ", quantization_config=CompressedTensorsConfig(dequantize=True)");
+  }
 };
 
 }  // namespace
 
 base::Entry<Exporter> compressed_tensors_entry() {
-  return base::make_entry<base::Entry<Exporter>, CompressedTensorsConfig>(
+  return base::make_entry<base::Entry<Exporter>, base::NoConfig>(
       "compressed_tensors", "packed codes for vLLM and transformers (compressed-tensors, pack-quantized)", "",
-      [](const CompressedTensorsConfig& config) { return std::make_unique<CompressedTensors>(config); });
+      [](const base::NoConfig&) { return std::make_unique<CompressedTensors>(); });
 }
 
 }  // namespace rqat::exporting

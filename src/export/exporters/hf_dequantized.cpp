@@ -1,7 +1,6 @@
 // The quantised weights as plain Hugging Face weights: any reader gets the trained model, at full size.
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "folder.h"
@@ -11,6 +10,7 @@
 #include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
+#include "serving.h"
 
 namespace rqat::exporting {
 
@@ -19,8 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 using quant::FakeQuantLinear;
-
-constexpr int64_t kLongestContext = 32768;
 
 struct HfDequantizedConfig : base::Config {
   std::string dtype = "float32";
@@ -31,6 +29,7 @@ struct HfDequantizedConfig : base::Config {
 
 // Rounding s * k to bfloat16 moves it by less than s / 2, so that k can be told, up to this k.
 constexpr int64_t kBFloat16Steps = 128;
+constexpr double kBFloat16Tolerance = 0.25;  // of a step, at 128 steps
 
 /// Largest |q - z| of a format.
 int64_t largest_step(const quant::QuantFormat& format) {
@@ -45,8 +44,9 @@ at::Tensor dequantized(nn::LinearBase* linear, at::ScalarType dtype) {
 
 /// The codes that the stored weight stands for on the layer's grid: rint(w / s) + z, in plain tensor arithmetic and
 /// without a clamp, so that a weight off the grid shows.
-StoredLayer read_dequantized(const FakeQuantLinear& layer, const io::TensorSource& source) {
+StoredLayer read_dequantized(const FakeQuantLinear& layer, const io::TensorSource& source, double tolerance) {
   StoredLayer stored;
+  stored.weight_tolerance = tolerance;
   stored.weight = source.read(layer.name() + ".weight").to(layer.params().scale.device(), at::kFloat);
   const quant::QuantParams params = layer.params();
   const int64_t columns = stored.weight.size(-1), group = layer.format().resolved_group(columns);
@@ -75,9 +75,25 @@ class HfDequantized : public Exporter {
     return faults;
   }
 
+  std::string home_engine() const override { return "vllm"; }
+
+  EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
+    EngineAdvice advice;
+    if (engine == "llama.cpp") {
+      advice.faults.push_back(other_files_fault(engine));
+      return advice;
+    }
+    advice.notes.emplace_back("plain weights at full size: for tools that read no packed format");
+    if (engine == "vllm") advice.command = vllm_command(folder, dtype_name_, served_context(model));
+    if (engine == "sglang") advice.command = sglang_command(folder, dtype_name_, served_context(model));
+    if (engine == "transformers") advice.command = transformers_command(folder, dtype_name_);
+    if (engine == "mlx") advice.command = mlx_command(folder);
+    return advice;
+  }
+
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
     const Linears linears = model.linears();
-    raise_faults("hf_dequantized", check(linears));
+    raise_faults("hf_dequantized", export_faults(*this, model, ""));
     check_layers(linears, source);
     ExportReport report;
     io::TensorMap others = other_tensors(model);
@@ -108,15 +124,16 @@ class HfDequantized : public Exporter {
       io::write_safetensors_streamed(fresh / "model.safetensors", layout, make);
     });
     report.total_bytes = base::folder_bytes(folder);
-    report.serve_command = cat("vllm serve ", shell_word(folder), " --dtype ", dtype_name_, " --max-model-len ",
-                               std::min(model.config().max_position_embeddings, kLongestContext));
-    report.notes.emplace_back("plain weights at full size: for tools that read no packed format");
+    describe_serving(*this, model, folder, report);
     return report;
   }
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
-    return compare_folder(model, folder, probe, read_dequantized);
+    const double tolerance = dtype() == at::kFloat ? 0 : kBFloat16Tolerance;
+    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
+      return read_dequantized(layer, stored, tolerance);
+    });
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "rqat/base/error.h"
+#include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 #include "rqat/ops/optimizer.h"
 #include "rqat/optim/optimizer.h"
@@ -36,6 +37,7 @@ class AdamW : public Optimizer {
     for (size_t i = 0; i < slots_.size(); ++i) {
       const Slot& slot = slots_[i];
       if (!slot.grad->defined()) continue;
+      base::pulse();
       Moments& moments = moments_[i];
       if (!moments.first.defined()) {
         moments.first = at::zeros_like(*slot.master);

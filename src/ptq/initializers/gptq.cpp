@@ -1,6 +1,8 @@
 // GPTQ block by block: each layer is solved for the inputs that the quantised layers before it produce.
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "block_walker.h"
 #include "gptq_layer.h"
 #include "layers.h"
@@ -8,6 +10,7 @@
 #include "rqat/base/strings.h"
 #include "rqat/ptq/initializer.h"
 #include "search_config.h"
+#include "shared_layers.h"
 
 namespace rqat::ptq {
 
@@ -41,11 +44,15 @@ class Gptq : public Initializer {
     const int64_t total = static_cast<int64_t>(quantized_linears(model.linears()).size());
     std::vector<LayerReport> reports;
     const auto quantize = [&](const std::vector<quant::FakeQuantLinear*>& layers, const at::Tensor& hessian) {
-      const InverseFactor factor = factorize(hessian, config_.options);
-      for (quant::FakeQuantLinear* layer : layers) {
-        reports.push_back(gptq_layer(*layer, hessian, factor, search_, config_.options));
+      std::optional<InverseFactor> factor;
+      const auto solve = [&](quant::FakeQuantLinear& layer) {
+        if (!factor) factor = factorize(hessian, config_.options);
+        return gptq_layer(layer, hessian, *factor, search_, config_.options);
+      };
+      for_each_shared(layers, *world_, solve, [&](LayerReport report) {
+        reports.push_back(std::move(report));
         if (progress) progress(static_cast<int64_t>(reports.size()), total, status(reports.back()));
-      }
+      });
     };
     BlockWalker walker(model, calibration, *world_);
     while (walker.block() < model.num_blocks()) {

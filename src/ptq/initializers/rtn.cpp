@@ -6,6 +6,7 @@
 #include "layers.h"
 #include "rqat/ptq/initializer.h"
 #include "search_config.h"
+#include "shared_layers.h"
 
 namespace rqat::ptq {
 
@@ -38,10 +39,14 @@ class Rtn : public Initializer {
     const at::NoGradGuard no_grad;
     const auto layers = quantized_linears(model.linears());
     std::vector<LayerReport> reports;
-    for (quant::FakeQuantLinear* layer : layers) {
-      reports.push_back(quantize_layer(*layer, options_));
-      if (progress) progress(static_cast<int64_t>(reports.size()), static_cast<int64_t>(layers.size()), layer->name());
-    }
+    for_each_shared(
+        layers, *world_, [&](quant::FakeQuantLinear& layer) { return quantize_layer(layer, options_); },
+        [&](LayerReport report) {
+          reports.push_back(std::move(report));
+          if (progress) {
+            progress(static_cast<int64_t>(reports.size()), static_cast<int64_t>(layers.size()), reports.back().layer);
+          }
+        });
     return reports;
   }
 

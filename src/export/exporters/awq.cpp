@@ -1,0 +1,177 @@
+// AWQ files (AutoAWQ's GEMM layout): 4 bits, any zero point, packed along the outputs.
+//
+//   qweight int32 [K, N / 8], qzeros int32 [G, N / 8], scales float16 [G, N]
+//   nibble i of a word holds column [0, 2, 4, 6, 1, 3, 5, 7][i] of its eight
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "folder.h"
+#include "layers.h"
+#include "packed_layers.h"
+#include "round_trip.h"
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/export/exporter.h"
+#include "rqat/io/json_file.h"
+#include "serving.h"
+#include "tensor_plan.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using nlohmann::json;
+using quant::FakeQuantLinear;
+
+constexpr int64_t kNibbles = 8;
+constexpr int64_t kColumnOfNibble[kNibbles] = {0, 2, 4, 6, 1, 3, 5, 7};
+
+/// int32 [R, C / 8] of values 0..15 [R, C].
+at::Tensor pack_interleaved(const at::Tensor& values) {
+  const at::Tensor eights = values.to(at::kInt).view({values.size(0), -1, kNibbles});
+  at::Tensor words = at::zeros({eights.size(0), eights.size(1)}, eights.options());
+  for (int64_t i = 0; i < kNibbles; ++i)
+    words.bitwise_or_(eights.select(2, kColumnOfNibble[i]).bitwise_left_shift(4 * i));
+  return words.to(at::kCPU);
+}
+
+/// Names of layers kept in float. vLLM looks for them inside the names of fused layers, so these stand beside.
+std::vector<std::string> float_names(const Linears& linears) {
+  std::set<std::string> names{"lm_head"};
+  for (nn::LinearBase* linear : linears) {
+    if (as_quantized(linear)) continue;
+    const std::string& name = linear->name();
+    const size_t dot = name.rfind('.');
+    const std::string parent = name.substr(0, dot + 1), last = name.substr(dot + 1);
+    names.insert(name);
+    if (last == "q_proj" || last == "k_proj" || last == "v_proj") names.insert(parent + "qkv_proj");
+    if (last == "gate_proj" || last == "up_proj") names.insert(parent + "gate_up_proj");
+  }
+  return {names.begin(), names.end()};
+}
+
+class Awq : public Exporter {
+ public:
+  std::vector<std::string> check(const Linears& linears) const override {
+    std::vector<std::string> faults = common_faults(linears);
+    std::map<std::string, std::vector<std::string>> layers;  // reason -> layers
+    std::set<int64_t> groups;
+    for (nn::LinearBase* linear : linears) {
+      const FakeQuantLinear* layer = as_quantized(linear);
+      if (!layer || layer->format().quantizer != "int_affine") continue;
+      groups.insert(scheme_for(*layer).group_size);
+      for (const std::string& reason : faults_of(*layer)) layers[reason].push_back(layer->name());
+    }
+    for (const auto& [reason, names] : layers) faults.push_back(cat(reason, ": ", names_text(names)));
+    if (groups.size() > 1) {
+      faults.emplace_back(
+          "AWQ files have one group_size for all layers; give them one, or export as compressed_tensors");
+    }
+    for (std::string& fault : fused_set_faults(linears)) faults.push_back(std::move(fault));
+    return faults;
+  }
+
+  std::string home_engine() const override { return "vllm"; }
+
+  EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
+    EngineAdvice advice;
+    if (engine == "llama.cpp" || engine == "mlx") {
+      advice.faults.push_back(other_files_fault(engine));
+      return advice;
+    }
+    advice.notes.emplace_back("compute in float16: bfloat16 rounds the stored scales");
+    if (engine == "transformers") {
+      advice.notes.emplace_back("transformers loads AWQ files by way of the gptqmodel package");
+      advice.command = transformers_command(folder, "float16");
+      return advice;
+    }
+    const std::string groups = marlin_group_note(needs_of(model.linears()));
+    if (!groups.empty()) advice.notes.push_back(groups);
+    advice.command = engine == "vllm" ? vllm_command(folder, "float16", served_context(model))
+                                      : sglang_command(folder, "float16", served_context(model));
+    return advice;
+  }
+
+  ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
+    const Linears linears = model.linears();
+    raise_faults("awq", export_faults(*this, model, ""));
+    check_layers(linears, source);
+    ExportReport report;
+    TensorPlan plan;
+    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
+    int64_t group_size = -1;
+    for (nn::LinearBase* linear : linears) {
+      report.layers.push_back(plan_linear(linear, plan));
+      if (const FakeQuantLinear* layer = as_quantized(linear)) group_size = scheme_for(*layer).group_size;
+    }
+    const auto edit_config = [&](json& config) {
+      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
+      config["quantization_config"] = {{"quant_method", "awq"},
+                                       {"bits", 4},
+                                       {"group_size", group_size},
+                                       {"zero_point", true},
+                                       {"version", "gemm"},
+                                       {"backend", "autoawq"},
+                                       {"modules_to_not_convert", float_names(linears)}};
+    };
+    write_model_folder(source, folder, edit_config,
+                       [&](const fs::path& fresh) { plan.write(fresh / "model.safetensors"); });
+    report.total_bytes = base::folder_bytes(folder);
+    describe_serving(*this, model, folder, report);
+    return report;
+  }
+
+  RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
+                   const std::vector<std::vector<int64_t>>& probe) const override {
+    return compare_folder(model, folder, probe, [](const FakeQuantLinear& layer, const io::TensorSource& stored) {
+      return read_awq(stored, layer.name(), layer.format().resolved_group(layer.spec().in_features));
+    });
+  }
+
+ private:
+  static std::vector<std::string> faults_of(const FakeQuantLinear& layer) {
+    const quant::QuantFormat& format = layer.format();
+    const int64_t columns = layer.spec().in_features, group = format.resolved_group(columns);
+    std::vector<std::string> faults;
+    if (format.num_bits != 4) faults.push_back(cat("AWQ holds 4 bits, not ", format.num_bits));
+    if (layer.spec().out_features % kNibbles != 0) {
+      faults.push_back(cat("outputs are no multiple of 8 (", layer.spec().out_features, ")"));
+    }
+    if (columns % group != 0) faults.push_back(cat("group_size ", group, " does not divide the ", columns, " inputs"));
+    if (scales_off_float16(layer) > 0) {
+      faults.emplace_back(
+          "some scales have no float16 value, which AWQ files keep; quantize with scale_dtype: float16");
+    }
+    return faults;
+  }
+
+  static ExportReport::Layer plan_linear(nn::LinearBase* linear, TensorPlan& plan) {
+    const FakeQuantLinear* layer = as_quantized(linear);
+    if (!layer) return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
+    const int64_t rows = layer->spec().out_features, columns = layer->spec().in_features;
+    const int64_t groups = layer->format().num_groups(columns);
+    const std::string& name = layer->name();
+    int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns, rows / kNibbles},
+                             [layer] { return pack_interleaved(layer->codes().t().contiguous()); });
+    bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows / kNibbles},
+                      [layer] { return pack_interleaved(layer->params().zero_point.t().contiguous()); });
+    bytes += plan.add(name + ".scales", at::kHalf, {groups, rows},
+                      [layer] { return layer->params().scale.t().to(at::kHalf).contiguous(); });
+    return {name, layer->format().text(), "AWQ", bytes};
+  }
+};
+
+}  // namespace
+
+base::Entry<Exporter> awq_entry() {
+  return base::make_entry<base::Entry<Exporter>, base::NoConfig>(
+      "awq", "AWQ files, 4 bits symmetric or not, for vLLM and SGLang", "2306.00978",
+      [](const base::NoConfig&) { return std::make_unique<Awq>(); });
+}
+
+}  // namespace rqat::exporting

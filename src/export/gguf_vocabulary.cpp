@@ -1,0 +1,227 @@
+#include "gguf_vocabulary.h"
+
+#include <nlohmann/json.hpp>
+
+#include "rqat/base/error.h"
+#include "rqat/base/files.h"
+#include "rqat/base/strings.h"
+#include "rqat/io/json_file.h"
+
+namespace rqat::exporting {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::cat;
+using nlohmann::json;
+
+enum TokenType : int64_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
+
+constexpr const char* kQwenSplit =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+    "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr const char* kLlamaSplit =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+    "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+struct Splitting {
+  std::vector<std::string> patterns;
+  bool single_digits = false, byte_level = false, byte_level_pattern = false;
+};
+
+void look_at(const json& step, Splitting& found) {
+  const std::string type = step.at("type").get<std::string>();
+  if (type == "Sequence") {
+    for (const json& inner : step.at("pretokenizers")) look_at(inner, found);
+  } else if (type == "Split" && step.at("pattern").contains("Regex")) {
+    found.patterns.push_back(step.at("pattern").at("Regex").get<std::string>());
+  } else if (type == "Digits") {
+    found.single_digits = step.at("individual_digits").get<bool>();
+  } else if (type == "ByteLevel") {
+    found.byte_level = true;
+    found.byte_level_pattern = step.value("use_regex", true);
+  } else {
+    found.patterns.push_back(type);
+  }
+}
+
+/// llama.cpp's name of the rule; "" when it has none that is known here.
+std::string splitting_name(const Splitting& found) {
+  if (!found.byte_level) return "";
+  const bool own_pattern = found.byte_level_pattern && found.patterns.empty();
+  if (own_pattern) return found.single_digits ? "smollm" : "gpt-2";
+  if (found.patterns.size() != 1 || found.byte_level_pattern || found.single_digits) return "";
+  if (found.patterns[0] == kQwenSplit) return "qwen2";
+  return found.patterns[0] == kLlamaSplit ? "llama-bpe" : "";
+}
+
+std::string find_splitting(const json& tokenizer, const fs::path& file) {
+  Splitting found;
+  if (tokenizer.at("pre_tokenizer").is_object()) look_at(tokenizer.at("pre_tokenizer"), found);
+  const std::string name = splitting_name(found);
+  if (!name.empty()) return name;
+  throw base::IoError(cat(file.string(), ": its pre-tokenizer ", tokenizer.at("pre_tokenizer").dump().substr(0, 300),
+                          " has no name in llama.cpp that is known here; give it as pre_tokenizer (one of ",
+                          base::join(pre_tokenizer_names(), ", "), ")"));
+}
+
+/// Tokens such as <|im_end|> steer the model, whatever the file says of them; llama.cpp wants to know.
+bool looks_like_control(const std::string& token) {
+  const auto framed = [&](const std::string& begin, const std::string& end) {
+    return token.size() > begin.size() + end.size() && base::starts_with(token, begin) &&
+           token.compare(token.size() - end.size(), end.size(), end) == 0;
+  };
+  return framed("<|", "|>") || framed("<\xef\xbd\x9c", "\xef\xbd\x9c>");
+}
+
+struct Tokens {
+  std::vector<std::string> texts;
+  std::vector<int64_t> types;
+};
+
+void set_token(Tokens& tokens, int64_t id, const std::string& text, int64_t type, const fs::path& file) {
+  const auto rows = static_cast<int64_t>(tokens.texts.size());
+  if (id < 0 || id >= rows) {
+    throw base::IoError(
+        cat(file.string(), ": token '", text, "' has id ", id, ", but the embedding has ", rows, " rows"));
+  }
+  tokens.texts[static_cast<size_t>(id)] = text;
+  tokens.types[static_cast<size_t>(id)] = type;
+}
+
+Tokens tokens_of(const json& tokenizer, int64_t vocab_size, const fs::path& file) {
+  Tokens tokens;
+  for (int64_t id = 0; id < vocab_size; ++id) {
+    tokens.texts.push_back(cat("[PAD", id, "]"));
+    tokens.types.push_back(kUnused);
+  }
+  for (const auto& [text, id] : tokenizer.at("model").at("vocab").items()) {
+    set_token(tokens, id.get<int64_t>(), text, kNormal, file);
+  }
+  if (tokenizer.contains("added_tokens")) {
+    for (const json& added : tokenizer.at("added_tokens")) {
+      const std::string text = added.at("content").get<std::string>();
+      const bool control = added.value("special", false) || looks_like_control(text);
+      set_token(tokens, added.at("id").get<int64_t>(), text, control ? kControl : kUserDefined, file);
+    }
+  }
+  return tokens;
+}
+
+/// "left right" of each merge; files have texts or pairs.
+std::vector<std::string> merges_of(const json& tokenizer) {
+  std::vector<std::string> merges;
+  for (const json& merge : tokenizer.at("model").at("merges")) {
+    merges.push_back(merge.is_string() ? merge.get<std::string>()
+                                       : cat(merge.at(0).get<std::string>(), " ", merge.at(1).get<std::string>()));
+  }
+  return merges;
+}
+
+json optional_json(const fs::path& file) { return fs::exists(file) ? io::read_json(file) : json::object(); }
+
+/// The text of a special token: a string, or an object with its content.
+std::string token_text(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_object() ? value.value("content", "") : "";
+}
+
+/// The id of a special token: by its text in tokenizer_config.json, else as config.json gives it (the first of a list).
+int64_t special_id(const std::string& name, const json& settings, const json& config, const Tokens& tokens) {
+  if (settings.contains(name)) {
+    const std::string text = token_text(settings.at(name));
+    for (size_t id = 0; id < tokens.texts.size(); ++id) {
+      if (tokens.texts[id] == text && tokens.types[id] != kUnused) return static_cast<int64_t>(id);
+    }
+  }
+  const std::string key = name + "_id";
+  if (!config.contains(key)) return -1;
+  const json& value = config.at(key).is_array() && !config.at(key).empty() ? config.at(key).front() : config.at(key);
+  return value.is_number_integer() ? value.get<int64_t>() : -1;
+}
+
+/// Whether a template of the post-processor begins with a special token.
+bool adds_bos(const json& step) {
+  if (!step.is_object()) return false;
+  if (step.value("type", "") == "Sequence") {
+    for (const json& inner : step.at("processors")) {
+      if (adds_bos(inner)) return true;
+    }
+  }
+  if (step.value("type", "") != "TemplateProcessing" || step.at("single").empty()) return false;
+  return step.at("single").front().contains("SpecialToken");
+}
+
+/// chat_template.jinja, else the (default) template of tokenizer_config.json; "" = none.
+std::string chat_template_of(const fs::path& source, const json& settings) {
+  if (fs::exists(source / "chat_template.jinja")) return base::read_file(source / "chat_template.jinja");
+  if (!settings.contains("chat_template")) return "";
+  const json& value = settings.at("chat_template");
+  if (value.is_string()) return value.get<std::string>();
+  for (const json& named : value) {
+    if (named.is_object() && named.value("name", "") == "default") return named.value("template", "");
+  }
+  return "";
+}
+
+void check_kind(const json& tokenizer, const fs::path& file) {
+  const json& model = tokenizer.at("model");
+  const std::string type = model.value("type", "BPE");
+  if (type == "BPE" && !model.value("byte_fallback", false)) return;
+  throw base::IoError(cat(file.string(), ": a ", type, model.value("byte_fallback", false) ? " with byte fallback" : "",
+                          " vocabulary cannot be written to GGUF; only byte-level BPE can"));
+}
+
+void add_all(io::GgufMetadata& metadata, const fs::path& source, int64_t vocab_size, const std::string& pre_tokenizer) {
+  const fs::path file = source / "tokenizer.json";
+  if (!fs::exists(file)) {
+    throw base::IoError(cat(source.string(),
+                            ": has no tokenizer.json, which the GGUF vocabulary is made from; save the "
+                            "tokenizer there with save_pretrained() of transformers"));
+  }
+  const json tokenizer = io::read_json(file);
+  check_kind(tokenizer, file);
+  const json settings = optional_json(source / "tokenizer_config.json"), config = io::read_json(source / "config.json");
+  const Tokens tokens = tokens_of(tokenizer, vocab_size, file);
+  const auto add = [&](const std::string& key, io::GgufValue value) {
+    metadata.emplace_back("tokenizer." + key, std::move(value));
+  };
+  add("ggml.model", std::string("gpt2"));
+  add("ggml.pre", pre_tokenizer == "auto" ? find_splitting(tokenizer, file) : pre_tokenizer);
+  add("ggml.tokens", tokens.texts);
+  add("ggml.token_type", tokens.types);
+  add("ggml.merges", merges_of(tokenizer));
+  for (const auto& [name, key] : {std::pair<const char*, const char*>{"bos_token", "bos"},
+                                  {"eos_token", "eos"},
+                                  {"pad_token", "padding"},
+                                  {"unk_token", "unknown"}}) {
+    const int64_t id = special_id(name, settings, config, tokens);
+    if (id >= 0 && id < vocab_size) add(cat("ggml.", key, "_token_id"), id);
+  }
+  const json processor = tokenizer.value("post_processor", json());
+  const bool bos = settings.contains("add_bos_token") && settings.at("add_bos_token").is_boolean()
+                       ? settings.at("add_bos_token").get<bool>()
+                       : adds_bos(processor);
+  add("ggml.add_bos_token", bos);
+  const std::string chat_template = chat_template_of(source, settings);
+  if (!chat_template.empty()) add("chat_template", chat_template);
+}
+
+}  // namespace
+
+const std::vector<std::string>& pre_tokenizer_names() {
+  static const std::vector<std::string> names{"auto",      "smollm",           "gpt-2",     "qwen2",
+                                              "llama-bpe", "deepseek-r1-qwen", "starcoder", "refact"};
+  return names;
+}
+
+void add_vocabulary(io::GgufMetadata& metadata, const fs::path& source, int64_t vocab_size,
+                    const std::string& pre_tokenizer) {
+  try {
+    add_all(metadata, source, vocab_size, pre_tokenizer);
+  } catch (const json::exception& error) {
+    throw base::IoError(cat((source / "tokenizer.json").string(), ": is not a tokenizer as expected: ", error.what()));
+  }
+}
+
+}  // namespace rqat::exporting

@@ -1,0 +1,31 @@
+// Tensors of a safetensors file, made one at a time while it is written.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "rqat/io/safetensors.h"
+
+namespace rqat::exporting {
+
+/// What is to be written: what the tensors look like, and how each is made.
+class TensorPlan {
+ public:
+  /// Bytes of the tensor. `maker` must give this dtype and shape.
+  int64_t add(const std::string& name, at::ScalarType dtype, std::vector<int64_t> shape,
+              std::function<at::Tensor()> maker);
+  int64_t add(const std::string& name, const at::Tensor& tensor);
+  /// Writes all of them into one file. Throws IoError.
+  void write(const std::filesystem::path& file) const;
+
+ private:
+  std::map<std::string, io::TensorInfo> layout_;
+  std::map<std::string, std::function<at::Tensor()>> make_;
+};
+
+}  // namespace rqat::exporting

@@ -1,0 +1,121 @@
+// rqat export and the import of what others quantized, as a user runs them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+#include "rqat/io/json_file.h"
+
+namespace rqat::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+/// A model, and one of 4 symmetric bits made of it.
+const Workplace& workplace() {
+  static const Workplace work;
+  static const bool made = [] {
+    TinyModelConfig config;
+    config.out = (work / "model").string();
+    write_tiny_model(config);
+    return work.run("quantize --model model --out w4 --num-bits 4 --group-size 32 --symmetric").exit_code == 0;
+  }();
+  EXPECT_TRUE(made);
+  return work;
+}
+
+std::string success(const std::string& arguments) {
+  const Outcome outcome = workplace().run(arguments);
+  EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.output;
+  return outcome.output;
+}
+
+TEST(ExportCommand, PrintsLayersCommandAndComparison) {
+  const std::string text = success("export --model w4 --format gptq --out gptq");
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("model.layers.1.mlp.down_proj      w4_g32_sym  GPTQ v1"), HasSubstr("codes equal"),
+                    HasSubstr("serve with: vllm serve gptq --dtype float16"), HasSubstr("note: compute in float16")));
+}
+
+TEST(ExportCommand, GgufIsOneFileThatCommandsTake) {
+  EXPECT_THAT(success("export --model w4 --format gguf --out gguf --check-engine llama.cpp"),
+              AllOf(HasSubstr("Q4_0"), HasSubstr("serve with: llama-server -m gguf/model.gguf")));
+  EXPECT_THAT(success("inspect gguf/model.gguf --filter ffn_up"), HasSubstr("Q4_0"));
+  success("generate --model gguf/model.gguf --prompt hi --max-new-tokens 2");
+  success("export --model w4 --format gguf --out gguf --overwrite");
+}
+
+TEST(ExportCommand, AnswersForAnEngineWithoutWriting) {
+  const auto before = workplace().listing();
+  EXPECT_THAT(success("export --model w4 --format awq --check-engine sglang"),
+              HasSubstr("sglang loads awq of this model"));
+  const Outcome refused = workplace().run("export --model w4 --format awq --check-engine mlx");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, AllOf(HasSubstr("mlx cannot serve this model as awq"), HasSubstr("export as mlx")));
+  EXPECT_EQ(workplace().run("export --model w4 --format gguf --check-engine vllm --out no").exit_code, 2);
+  EXPECT_EQ(workplace().listing(), before);
+}
+
+TEST(ExportCommand, WantsAPlaceOrAQuestion) {
+  EXPECT_THAT(workplace().run("export --model w4 --format awq").output, HasSubstr("--out is missing"));
+  EXPECT_THAT(workplace().run("export --model w4 --format awq --check-engine ollama").output,
+              HasSubstr("unknown engine 'ollama'"));
+}
+
+TEST(ExportCommand, WhatOthersQuantizedIsAStartingPoint) {
+  success("export --model w4 --format gptq --out theirs --overwrite");
+  success("convert theirs ours --dtype float32");
+  EXPECT_THAT(success("inspect ours --filter q_proj"), HasSubstr("w4_g32_sym"));
+  EXPECT_THAT(success("export --model theirs --format compressed_tensors --out again"), HasSubstr("codes equal"));
+  EXPECT_EQ(workplace().read("ours/rqat_state.safetensors"), workplace().read("w4/rqat_state.safetensors"));
+  workplace().write("from_theirs.yaml",
+                    "name: t\noutput_dir: t\nmodels: {base: {path: theirs}}\n"
+                    "stages:\n  - {id: files, type: export, model: base, formats: [awq, mlx, gptq]}\n");
+  EXPECT_THAT(success("validate --config from_theirs.yaml"), HasSubstr("14 linears"));
+  success("train --config from_theirs.yaml --quiet");
+  EXPECT_EQ(workplace().read("t/files/gptq/model.safetensors").size(),
+            workplace().read("theirs/model.safetensors").size());
+}
+
+std::string recipe(const std::string& formats, const std::string& engine, const std::string& quant = "num_bits: 2") {
+  return "models: {base: {path: model}}\nquant: {q: {" + quant +
+         ", group_size: 32}}\nstages:\n"
+         "  - {id: rtn, type: quantize, model: base, quant: q, initializer: rtn}\n"
+         "  - {id: files, type: export, model: rtn, formats: [" +
+         formats + "], target_engine: " + engine + "}\n";
+}
+
+TEST(TargetEngine, RefusesARecipeBeforeItRuns) {
+  const auto outcome = [](const std::string& text) {
+    workplace().write("engine.yaml", text);
+    return workplace().run("validate --config engine.yaml");
+  };
+  EXPECT_EQ(outcome(recipe("gguf", "llama.cpp")).exit_code, 0);
+  EXPECT_EQ(outcome(recipe("compressed_tensors", "any")).exit_code, 0);
+  const Outcome refused = outcome(recipe("compressed_tensors", "vllm"));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output,
+              AllOf(HasSubstr("engine.yaml:"), HasSubstr("stages.files: target_engine vllm cannot load"),
+                    HasSubstr("vLLM refuses asymmetric 2 and 3 bits")));
+  EXPECT_THAT(outcome(recipe("gguf", "mlx")).output, HasSubstr("target_engine mlx cannot load format gguf"));
+  EXPECT_THAT(outcome(recipe("awq", "vllm")).output,
+              AllOf(HasSubstr("format awq cannot hold the model"), HasSubstr("AWQ holds 4 bits, not 2")));
+  EXPECT_THAT(outcome(recipe("gguf", "ollama")).output, HasSubstr("target_engine"));
+  EXPECT_EQ(outcome(recipe("awq", "vllm", "num_bits: 4")).exit_code, 0);
+}
+
+TEST(TargetEngine, IsInTheReport) {
+  workplace().write("report.yaml",
+                    "name: r\noutput_dir: r\n" + recipe("gptq, awq", "sglang", "num_bits: 4, symmetric: true"));
+  success("train --config report.yaml --quiet");
+  const nlohmann::json report = io::read_json(workplace() / "r/files/export_report.json");
+  EXPECT_THAT(report["gptq"]["serve_command"].get<std::string>(), HasSubstr("sglang.launch_server"));
+  EXPECT_EQ(report["awq"]["layers"].size(), 14u);
+  EXPECT_EQ(report["awq"]["layers"][0]["stored_as"], "AWQ");
+  EXPECT_EQ(report["awq"]["max_weight_difference"], 0);
+}
+
+}  // namespace
+}  // namespace rqat::cli
