@@ -16,7 +16,7 @@ using base::FieldInfo;
 
 /// One option or positional of a command as completion sees it.
 struct Word {
-  std::string option;  ///< "--num-bits"; "" for a positional
+  std::string option;  ///< "--num-bits"; of a positional: its key
   std::string help;
   std::vector<std::string> values;  ///< what may follow; empty: nothing (a flag) or a file
   bool flag = false, many = false;
@@ -50,9 +50,8 @@ void add_words(const std::string& command, const Usage& usage, base::Config& con
               info.type == "true|false", base::starts_with(info.type, "list of")};
     const auto& names = usage.positionals;
     if (std::find(names.begin(), names.end(), info.key) != names.end()) {
-      Word positional = word;
-      positional.option.clear();
-      words.positionals.push_back(std::move(positional));
+      word.option = info.key;
+      words.positionals.push_back(std::move(word));
     } else {
       words.options.push_back(std::move(word));
     }
@@ -146,7 +145,7 @@ std::string zsh_completion() {
     for (size_t i = 0; i < words.positionals.size(); ++i) {
       const Word& word = words.positionals[i];
       text += cat(" \\\n        '", word.many ? "*" : std::to_string(i + 1), ":",
-                  zsh_text(word.help.substr(0, word.help.find(':'))), ":", zsh_action(word), "'");
+                  zsh_text(word.option), ":", zsh_action(word), "'");
     }
     text += "\n      ;;\n";
   }

@@ -68,7 +68,7 @@ TEST(Comfort, ZshCompletionNamesEveryCommand) {
   for (const std::string& name : commands().names()) EXPECT_THAT(script, HasSubstr("    " + name + ")\n"));
   EXPECT_THAT(script, HasSubstr("'1:action:(ls show cp)'"));
   EXPECT_THAT(script, HasSubstr("'2:"));
-  EXPECT_THAT(script, HasSubstr("'*:settings changed for this run"));
+  EXPECT_THAT(script, HasSubstr("'*:overrides:"));
   EXPECT_THAT(work.run("completion fish").output, HasSubstr("one of bash, zsh"));
   work.write("_rqat", script);
   if (std::system("command -v zsh >/dev/null") != 0) GTEST_SKIP() << "zsh is not installed";

@@ -55,7 +55,7 @@ class BadBatch : public testing::Test {
 TEST_F(BadBatch, OfSupervisedTrainingWithItsLosses) {
   const std::string fault = fault_of(
       "  - {id: sft, type: train, model: base, data: train, max_steps: 5, batch_size: 3, freeze: [],\n"
-      "     optimizer: {adamw: {learning_rate: 1.0e+30}}}\n");
+      "     optimizer: {adamw: {learning_rate: 1.0e+39}}}\n");
   expect_contains(fault, "step 1: the loss is not finite");
   expect_contains(fault, (folder_.path() / "run/sft/bad_batch_step_1.jsonl").string());
   const auto rows = rows_of("sft/bad_batch_step_1.jsonl");
@@ -75,9 +75,9 @@ TEST_F(BadBatch, OfReinforcementTheAnswersWithTheirRewards) {
   const std::string fault = fault_of(
       "  - {id: rtn, type: quantize, model: base, quant: w3, initializer: rtn}\n"
       "  - {id: rl, type: reinforce, model: rtn, data: train, objective: grpo, max_steps: 3, prompts_per_step: 2,\n"
-      "     num_generations: 6, max_completion_length: 12, num_iterations: 2, freeze: [],\n"
+      "     num_generations: 6, max_completion_length: 96, num_iterations: 2, freeze: [],\n"
       "     reward: {format: {weight: 1, marker: e, require_finished: false}},\n"
-      "     optimizer: {adamw: {learning_rate: 1.0e+30}}}\n");
+      "     optimizer: {adamw: {learning_rate: 1.0e+39}}}\n");
   expect_contains(fault, "finite");
   const size_t begin = fault.find("bad_batch_step_");
   ASSERT_NE(begin, std::string::npos) << fault;
