@@ -4,6 +4,7 @@
 #pragma once
 
 #include "rqat/ops/loss.h"
+#include "rqat/ops/optimizer.h"
 #include "rqat/ops/transformer.h"
 
 namespace rqat::ops::composed {
@@ -40,6 +41,8 @@ void log_prob_rows_backward(at::Tensor& logits, const at::Tensor& targets, const
 void adamw_step(at::Tensor& parameter, const at::Tensor& grad, at::Tensor& first_moment, at::Tensor& second_moment,
                 double learning_rate, double beta1, double beta2, double eps, double weight_decay, int64_t step,
                 double grad_scale);
+void adamw_8bit_step(at::Tensor& parameter, const at::Tensor& grad, Moments8Bit& moments, double learning_rate,
+                     double beta1, double beta2, double eps, double weight_decay, int64_t step, double grad_scale);
 double sum_of_squares(const at::Tensor& tensor);
 
 }  // namespace rqat::ops::composed

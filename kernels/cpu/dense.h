@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "moment_code.h"
 #include "rqat/ops/cpu.h"
 #include "rqat/ops/loss.h"
+#include "rqat/ops/optimizer.h"
 #include "rqat/ops/transformer.h"
 
 namespace rqat::ops::cpu {
@@ -89,6 +91,12 @@ struct PackKernels {
   void (*round_row)(const float* in, int64_t count, uint16_t* out);
 };
 
+/// A block of at most kMomentBlock values; encode returns its scale. `sign_bit` is 128 for the book with signs, else 0.
+struct MomentKernels {
+  void (*decode)(const uint8_t* codes, float scale, const MomentBook& book, int64_t count, float* values);
+  float (*encode)(const float* values, const MomentBook& book, int32_t sign_bit, int64_t count, uint8_t* codes);
+};
+
 struct DenseKernels {
   PointwiseKernels<uint16_t> bf16;
   PointwiseKernels<float> fp32;
@@ -97,6 +105,7 @@ struct DenseKernels {
   PackKernels pack;
   void (*adamw)(float* parameter, const float* grad, float* first_moment, float* second_moment, int64_t count,
                 const AdamwFactors& factors);
+  MomentKernels moments;
 };
 
 const DenseKernels& dense_kernels_avx2();
@@ -115,6 +124,8 @@ void log_prob_rows_backward(const DenseKernels& kernels, at::Tensor& logits, con
 
 void adamw_step(const DenseKernels& kernels, at::Tensor& parameter, const at::Tensor& grad, at::Tensor& first_moment,
                 at::Tensor& second_moment, const AdamwFactors& factors);
+void adamw_8bit_step(const DenseKernels& kernels, at::Tensor& parameter, const at::Tensor& grad, Moments8Bit& moments,
+                     const AdamwFactors& factors);
 double sum_of_squares(const DenseKernels& kernels, const at::Tensor& tensor);
 
 std::pair<at::Tensor, at::Tensor> rms_norm(const DenseKernels& kernels, const at::Tensor& x, const at::Tensor& weight,

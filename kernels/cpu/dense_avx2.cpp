@@ -27,6 +27,7 @@ namespace {
 
 #include "cpu/simd/attention.inl"
 #include "cpu/simd/loss.inl"
+#include "cpu/simd/moments.inl"
 #include "cpu/simd/table.inl"
 
 }  // namespace

@@ -30,6 +30,28 @@ void adamw_step(const DenseKernels& kernels, at::Tensor& parameter, const at::Te
   });
 }
 
+void adamw_8bit_step(const DenseKernels& kernels, at::Tensor& parameter, const at::Tensor& grad, Moments8Bit& moments,
+                     const AdamwFactors& factors) {
+  static_assert(kPiece % kMomentBlock == 0, "a block of moments belongs to one piece");
+  const MomentBook &signed_book = moment_book(true), &plain_book = moment_book(false);
+  float* p = mutable_elements<float>(parameter);
+  const auto* g = elements<float>(grad);
+  auto *first = mutable_elements<uint8_t>(moments.first), *second = mutable_elements<uint8_t>(moments.second);
+  float* first_scale = mutable_elements<float>(moments.first_scale);
+  float* second_scale = mutable_elements<float>(moments.second_scale);
+  for_pieces(parameter.numel(), [&](int64_t, int64_t start, int64_t count) {
+    float m[kMomentBlock], v[kMomentBlock];
+    for (int64_t i = start; i < start + count; i += kMomentBlock) {
+      const int64_t size = std::min(kMomentBlock, start + count - i), block = i / kMomentBlock;
+      kernels.moments.decode(first + i, first_scale[block], signed_book, size, m);
+      kernels.moments.decode(second + i, second_scale[block], plain_book, size, v);
+      kernels.adamw(p + i, g + i, m, v, size, factors);
+      first_scale[block] = kernels.moments.encode(m, signed_book, 128, size, first + i);
+      second_scale[block] = kernels.moments.encode(v, plain_book, 0, size, second + i);
+    }
+  });
+}
+
 double sum_of_squares(const DenseKernels& kernels, const at::Tensor& tensor) {
   std::vector<double> sums((tensor.numel() + kPiece - 1) / kPiece);
   with_elements(tensor, [&](auto element) {

@@ -83,6 +83,8 @@ void run_steps(const BenchmarkConfig& config, int64_t steps, LoadedModel& studen
   settings.batch_size = config.batch_size;
   settings.max_tokens_per_micro_batch = config.max_tokens_per_micro_batch;
   settings.max_steps = steps + 1;
+  settings.optimizer = config.optimizer;
+  settings.gradient_checkpointing = config.gradient_checkpointing;
   series.amount = mean_tokens(examples, config.batch_size);
   series.unit = "tokens";
   train::Callbacks callbacks;
@@ -224,6 +226,8 @@ void BenchmarkConfig::fields(base::FieldVisitor& v) {
   v.field("temperature", temperature, "0 = greedy (generate)", base::non_negative());
   format.fields(v);
   v.component("estimator", estimator, quant::estimators(), "gradient of the quantiser (kd_step, qat_step)");
+  v.component("optimizer", optimizer, optim::optimizers(), "optimizer (steps)");
+  v.field("gradient_checkpointing", gradient_checkpointing, "blocks are computed again in the backward (steps)");
   v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
   v.field("json", json, "print one line of JSON instead of the table");
 }

@@ -13,9 +13,9 @@ struct BenchmarkConfig : base::Config {
   std::string name, model, ids, device = "auto";
   int64_t repeats = 5, batch_size = 16, sequence_length = 0, max_tokens_per_micro_batch = 4096, max_new_tokens = 64;
   double temperature = 0;
-  bool json = false;
+  bool json = false, gradient_checkpointing = false;
   quant::QuantFormat format;
-  base::Component estimator{"lsq"};
+  base::Component estimator{"lsq"}, optimizer{"adamw"};
   BenchmarkConfig();
   void fields(base::FieldVisitor& v) override;
   std::vector<std::string> check() const override;

@@ -8,6 +8,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "checkpointed_block.h"
 #include "decoder_block.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -128,13 +129,16 @@ at::Tensor CausalLM::final_norm(const at::Tensor& hidden_TD) {
 }
 
 at::Tensor CausalLM::forward_blocks(at::Tensor hidden_TD, const ForwardContext& context) {
+  const bool records = at::GradMode::is_enabled() && hidden_TD.requires_grad();
+  const auto kept = records && gradient_checkpointing_ ? keep_context(context) : nullptr;
   for (size_t index = 0; index < blocks_.size(); ++index) {
     // The gradient of a block's input is whole when all of the block's own gradients are.
-    if (block_backward_observer_ && at::GradMode::is_enabled() && hidden_TD.requires_grad()) {
+    if (block_backward_observer_ && records) {
       hidden_TD.register_hook(
           [observer = block_backward_observer_, index](const at::Tensor&) { observer(static_cast<int64_t>(index)); });
     }
-    hidden_TD = blocks_[index]->forward(hidden_TD, context);
+    DecoderBlock& block = *blocks_[index];
+    hidden_TD = kept ? checkpointed_forward(block, hidden_TD, kept) : block.forward(hidden_TD, context);
   }
   return final_norm(hidden_TD);
 }

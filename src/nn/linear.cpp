@@ -70,7 +70,10 @@ void FloatLinear::refresh() {
 
 void FloatLinear::prepare_training() {
   for (Parameter* parameter : parameters()) {
-    if (parameter->trainable) parameter->make_master();
+    if (!parameter->trainable) continue;
+    parameter->make_master();
+    // Before the first forward: allocated among its activations, it would keep the holes they leave from being used.
+    if (parameter->master.defined()) parameter->grad_buffer();
   }
 }
 

@@ -123,14 +123,21 @@ class Estimator {
     const bool quantized = policy_of(uses_.models.front()) != nullptr;
     const double trained = (lists(settings_, "freeze", "weight") ? 0 : sizes_.linears) +
                            (lists(settings_, "freeze", "embedding") ? 0 : sizes_.tables);
-    // fp32 masters, gradients and the two moments of Adam; quantised linears keep their master in any case.
+    // fp32 masters and gradients, the two moments of Adam; quantised linears keep their master in any case.
+    const bool in_8bit =
+        at_path(settings_, "optimizer.adamw_8bit") != nullptr || text_at(settings_, "optimizer") == "adamw_8bit";
+    const double moments = in_8bit ? 2 : 2 * kFloat;
     estimate_.fixed_bytes +=
-        weights() + 4 * kFloat * trained + (quantized && trained == 0 ? kFloat * sizes_.linears : 0);
+        weights() + (2 * kFloat + moments) * trained + (quantized && trained == 0 ? kFloat * sizes_.linears : 0);
     if (!text_at(settings_, companion).empty()) estimate_.fixed_bytes += weights();
-    add_knob("max_tokens_per_micro_batch", 1.15 * bytes_ * sizes_.activations);
+    // Computed again, a block holds its activations alone, beside the inputs of all.
+    const bool again = text_at(settings_, "gradient_checkpointing") == "true";
+    const double kept_values =
+        again ? sizes_.blocks * sizes_.hidden + sizes_.activations / sizes_.blocks : sizes_.activations;
+    add_knob("max_tokens_per_micro_batch", 1.15 * bytes_ * kept_values);
     estimate_.disk_bytes += folder_bytes(quantized, true);
-    const double kept = number_at(settings_, "save_total_limit", 0);
-    if (number_at(settings_, "save_steps", 0) > 0) estimate_.checkpoint_bytes += (kept + 1) * 3 * kFloat * trained;
+    const double saved = number_at(settings_, "save_total_limit", 0) + 1;
+    if (number_at(settings_, "save_steps", 0) > 0) estimate_.checkpoint_bytes += saved * (kFloat + moments) * trained;
   }
 
   void reinforce() {

@@ -174,6 +174,10 @@ void FakeQuantLinear::prepare_training() {
     weight_.master = quantizer_->dequantize(codes(), params(), format_, at::kFloat);
     codes_ = at::Tensor();
   }
+  // Before the first forward: allocated among its activations, it would keep the holes they leave from being used.
+  if (weight_.trainable && weight_.master.defined() && !weight_.grad.defined()) {
+    weight_.grad = at::zeros_like(weight_.master);
+  }
   if (bias_.defined()) bias_.make_master();
   if (count_flips_ && !last_codes_.defined()) last_codes_ = codes();
 }

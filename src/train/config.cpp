@@ -17,6 +17,9 @@ void LoopConfig::fields(base::FieldVisitor& v) {
       "and embedding are one tensor, name both or neither");
   v.field("max_tokens_per_micro_batch", max_tokens_per_micro_batch, "tokens of one forward and backward; bounds memory",
           base::Range{1, 1e9});
+  v.field("gradient_checkpointing", gradient_checkpointing,
+          "keep of each block its input alone and compute the block again in the backward: the same gradients, less "
+          "memory, more time");
   v.field("zero", zero,
           "ZeRO stage: 1 = each rank keeps masters and optimizer state of its share of the parameters; 0 = of all",
           base::Range{0, 1});

@@ -38,6 +38,7 @@ StepRunner::StepRunner(model::CausalLM& model, const LoopConfig& config, dist::C
   };
   for (nn::Parameter* parameter : model.parameters()) parameter->trainable = !frozen(nn::role_name(parameter->role));
   model.prepare_training();
+  model.set_gradient_checkpointing(config.gradient_checkpointing);
   nn::ParameterList trained = model.parameters();
   std::erase_if(trained, [](const nn::Parameter* parameter) { return !parameter->trainable; });
   if (trained.empty()) throw base::ConfigError("freeze leaves nothing to train");

@@ -87,6 +87,32 @@ TEST_P(EveryFamily, EveryParameterIsPartOfTheOutput) {
   }
 }
 
+TEST_P(EveryFamily, GradientCheckpointingChangesNoBitOfOutputAndGradients) {
+  const auto plain = tiny_model(config_, weights_), checkpointed = tiny_model(config_, weights_);
+  checkpointed->set_gradient_checkpointing(true);
+  at::Tensor direction;
+  std::vector<std::pair<CausalLM*, std::vector<int64_t>>> finished{{plain.get(), {}}, {checkpointed.get(), {}}};
+  std::vector<at::Tensor> outputs;
+  const std::vector<int64_t> ids = random_ids(30);
+  for (auto& [model, blocks] : finished) {
+    model->set_block_backward_observer([&blocks = blocks](int64_t index) { blocks.push_back(index); });
+    // The batch is gone when the backward begins.
+    const at::Tensor hidden = model->hidden(nn::make_token_batch({ids}));
+    if (!direction.defined()) direction = at::randn(hidden.sizes());
+    hidden.backward(direction);
+    outputs.push_back(hidden.detach());
+  }
+  EXPECT_TRUE(outputs[0].equal(outputs[1]));
+  EXPECT_EQ(finished[0].second, (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(finished[1].second, finished[0].second);
+  const nn::ParameterList wanted = plain->parameters(), actual = checkpointed->parameters();
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (!wanted[i]->grad.defined()) continue;
+    ASSERT_TRUE(actual[i]->grad.defined()) << wanted[i]->name;
+    EXPECT_TRUE(wanted[i]->grad.equal(actual[i]->grad)) << wanted[i]->name;
+  }
+}
+
 TEST_P(EveryFamily, SharedPrefixEqualsSeparateSequences) {
   const auto model = tiny_model(config_, weights_);
   const at::NoGradGuard no_grad;

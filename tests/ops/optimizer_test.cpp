@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "composed.h"
+#include "moment_code.h"
 #include "ops/close.h"
 
 namespace rqat::ops {
@@ -41,6 +42,95 @@ TEST(Optimizer, MatricesAndStridedTensorsWork) {
   adamw_step(p, grad, m, v, 1e-3, 0.9, 0.99, 1e-8, 0, 1, 1);
   adamw_step(q, grad.contiguous(), m2, v2, 1e-3, 0.9, 0.99, 1e-8, 0, 1, 1);
   EXPECT_TRUE(test::close(p, q, 1e-7));
+}
+
+class Adamw8Bit : public testing::TestWithParam<int64_t> {};
+INSTANTIATE_TEST_SUITE_P(Sizes, Adamw8Bit, testing::Values(0, 1, 255, 256, 1000, 70001));
+
+/// The nearest magnitude of the book, looked for among all of them.
+at::Tensor nearest(const at::Tensor& moment, bool with_sign) {
+  at::Tensor out = at::zeros_like(moment);
+  const MomentBook& book = moment_book(with_sign);
+  const int count = with_sign ? 128 : 256;
+  for (int64_t begin = 0; begin < moment.numel(); begin += kMomentBlock) {
+    const at::Tensor block = moment.slice(0, begin, std::min(begin + kMomentBlock, moment.numel()));
+    const auto largest = block.abs().max().item<float>();
+    for (int64_t i = 0; i < block.numel(); ++i) {
+      const auto value = block[i].item<float>();
+      const float share = largest > 0 ? std::fabs(value) / largest : 0;
+      int best = 0;
+      for (int code = !with_sign && share > 0 ? 1 : 0; code < count; ++code) {
+        const bool closer = std::fabs(book.values[code] - share) < std::fabs(book.values[best] - share);
+        if (closer || (best == 0 && share > 0 && !with_sign)) best = code;
+      }
+      out[begin + i] = (value < 0 ? -1 : 1) * book.values[best] * largest;
+    }
+  }
+  return out;
+}
+
+at::Tensor decoded(const at::Tensor& codes, const at::Tensor& scale, bool with_sign) {
+  at::Tensor out = at::zeros(codes.sizes());
+  for (int64_t i = 0; i < codes.numel(); ++i)
+    out[i] = moment_book(with_sign).values[codes[i].item<uint8_t>()] * scale[i / kMomentBlock].item<float>();
+  return out;
+}
+
+TEST(MomentBook, MagnitudesOfThePaper) {
+  // 128 = 0, 2 + 4 + ... + 64, 1; the widest part of [0.1, 1] is 0.9 / 64 wide.
+  const MomentBook& with_sign = moment_book(true);
+  EXPECT_EQ(with_sign.values[0], 0);
+  EXPECT_EQ(with_sign.values[127], 1);
+  EXPECT_FLOAT_EQ(with_sign.values[126], 1 - 0.9 / 128);
+  EXPECT_FLOAT_EQ(with_sign.values[1], 1e-6 + 0.9e-5 / 4);
+  EXPECT_EQ(with_sign.values[255], -1);
+  const MomentBook& plain = moment_book(false);
+  EXPECT_EQ(plain.values[255], 1);
+  EXPECT_FLOAT_EQ(plain.values[254], 1 - 0.9 / 256);
+  EXPECT_FLOAT_EQ(plain.values[1], 1e-7 + 0.9e-6 / 4);
+  for (int i = 1; i < 256; ++i) EXPECT_TRUE(i == 128 || std::fabs(plain.values[i]) > std::fabs(plain.values[i - 1]));
+}
+
+TEST_P(Adamw8Bit, IsAdamwOnDecodedMoments) {
+  at::manual_seed(4);
+  const int64_t size = GetParam();
+  at::Tensor p = at::randn({size});
+  Moments8Bit moments = zero_moments_8bit(p), other = zero_moments_8bit(p);
+  at::Tensor other_p = p.clone();
+  for (int64_t step = 1; step <= 3; ++step) {
+    const at::Tensor grad = at::randn({size}) * at::exp(3 * at::randn({size}));  // over many powers of ten
+    at::Tensor plain_p = p.clone(), m = decoded(moments.first, moments.first_scale, true);
+    at::Tensor v = decoded(moments.second, moments.second_scale, false);
+    composed::adamw_step(plain_p, grad, m, v, 1e-2, 0.9, 0.95, 1e-8, 0.1, step, 0.25);
+    adamw_8bit_step(p, grad, moments, 1e-2, 0.9, 0.95, 1e-8, 0.1, step, 0.25);
+    composed::adamw_8bit_step(other_p, grad, other, 1e-2, 0.9, 0.95, 1e-8, 0.1, step, 0.25);
+    EXPECT_TRUE(test::close(p, plain_p, 1e-6)) << step;
+    EXPECT_TRUE(test::close(other_p, plain_p, 1e-6)) << step;
+    if (size > 2000) continue;
+    // Values beside a middle may fall to either side when they differ in their last bit.
+    const at::Tensor first = decoded(moments.first, moments.first_scale, true), first_wanted = nearest(m, true);
+    const at::Tensor second = decoded(moments.second, moments.second_scale, false), second_wanted = nearest(v, false);
+    const auto others = [](const at::Tensor& a, const at::Tensor& b) {
+      return ((a - b).abs() > 1e-5 * b.abs()).sum().item<int64_t>();
+    };
+    EXPECT_LE(others(first, first_wanted), size / 200) << step;
+    EXPECT_LE(others(second, second_wanted), size / 200) << step;
+    EXPECT_TRUE(((second > 0) == (v > 0)).all().item<bool>());
+    EXPECT_TRUE(test::close(moments.first_scale, other.first_scale, 1e-6));
+  }
+}
+
+TEST(Adamw8Bit, WrongArgumentsAreRefused) {
+  at::Tensor p = at::zeros({300});
+  const at::Tensor grad = at::zeros({300});
+  Moments8Bit moments = zero_moments_8bit(p);
+  EXPECT_EQ(moments.first_scale.numel(), 2);
+  EXPECT_THROW(adamw_8bit_step(p, grad, moments, 1, 0.9, 0.9, 1, 0, 0, 1), c10::ValueError);
+  moments.second_scale = at::zeros({3});
+  EXPECT_THROW(adamw_8bit_step(p, grad, moments, 1, 0.9, 0.9, 1, 0, 1, 1), c10::ValueError);
+  moments = zero_moments_8bit(p);
+  moments.first = moments.first.to(at::kFloat);
+  EXPECT_THROW(adamw_8bit_step(p, grad, moments, 1, 0.9, 0.9, 1, 0, 1, 1), c10::ValueError);
 }
 
 TEST(Optimizer, SumOfSquares) {

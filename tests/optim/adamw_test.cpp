@@ -94,9 +94,13 @@ TEST(AdamW, LearningRateZeroMovesNothing) {
   EXPECT_TRUE(at::equal(parameters.master(0), before));
 }
 
-TEST(AdamW, RestoredStateContinuesBitForBit) {
+class RestoredAdamW : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Kinds, RestoredAdamW, testing::Values("adamw", "adamw_8bit"));
+
+TEST_P(RestoredAdamW, ContinuesBitForBit) {
   Parameters straight = make_parameters(), resumed = make_parameters();
-  const std::unique_ptr<Optimizer> first = make_optimizer(straight, kSettings);
+  const std::string settings = GetParam() == std::string("adamw") ? kSettings : "{min_8bit_size: 10}";
+  const std::unique_ptr<Optimizer> first = make_optimizer(straight, settings, GetParam());
   std::map<std::string, at::Tensor> saved;
   std::vector<std::vector<at::Tensor>> gradients;
   for (int step = 0; step < 6; ++step) {
@@ -111,7 +115,7 @@ TEST(AdamW, RestoredStateContinuesBitForBit) {
     for (const auto& [name, tensor] : first->state()) saved[name] = tensor.clone();
     for (size_t i = 0; i < straight.slots().size(); ++i) resumed.master(i).copy_(straight.master(i));
   }
-  const std::unique_ptr<Optimizer> second = make_optimizer(resumed, kSettings);
+  const std::unique_ptr<Optimizer> second = make_optimizer(resumed, settings, GetParam());
   second->load_state(saved);
   for (const auto& step : gradients) {
     for (size_t i = 0; i < step.size(); ++i) resumed.grad(i) = step[i];
@@ -166,6 +170,26 @@ TEST_F(AdamWState, AnotherShapeIsRefused) {
 TEST_F(AdamWState, OfAnotherModelIsRefused) {
   state_["m.model.layers.9.weight"] = at::zeros({3, 5});
   expect_fault("m.model.layers.9.weight");
+}
+
+TEST(AdamW8Bit, LargeParametersHoldTwoBytesPerValueAndSmallOnesFp32) {
+  Parameters parameters;
+  parameters.add("large", "weight", at::randn({64, 64}));
+  parameters.add("small", "norm", at::randn({64}));
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(parameters, "{}", "adamw_8bit");
+  for (size_t i = 0; i < 2; ++i) parameters.grad(i) = at::randn_like(parameters.master(i));
+  optimizer->step(1, 1);
+  const auto state = optimizer->state();
+  EXPECT_EQ(state.at("m.large").scalar_type(), at::kByte);
+  EXPECT_EQ(state.at("v_scale.large").numel(), 16);
+  EXPECT_EQ(state.at("m.small").scalar_type(), at::kFloat);
+  EXPECT_EQ(state.count("m_scale.small"), 0u);
+  try {
+    make_optimizer(parameters)->load_state(state);
+    ADD_FAILURE() << "fp32 moments took 8-bit codes";
+  } catch (const base::IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("m.large has another shape or type"), std::string::npos) << error.what();
+  }
 }
 
 TEST(AdamWSettings, OutOfRangeIsRefused) {

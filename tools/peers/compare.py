@@ -47,6 +47,7 @@ def parse_options():
     parser.add_argument("--rqat", default="build/rqat", help="the program")
     parser.add_argument("--python", default=".venvs/peers/bin/python", help="of the venv with the peers")
     parser.add_argument("--compile", action="store_true", help="the peer compiles its student (steps)")
+    parser.add_argument("--ours", default="", help="more options of `rqat bench`, in quotes: --optimizer adamw_8bit")
     return parser.parse_args()
 
 
@@ -73,7 +74,7 @@ def commands(options, model, ids):
     sizes += ["--threads", options.threads]
     format_options = ["--num-bits", options.num_bits, "--group-size", options.group_size]
     ours = [options.rqat, "bench", options.work.removesuffix("_llama_cpp"), "--model", model, "--json", "--quiet"]
-    ours += sizes + (format_options if options.work in QUANTISED else [])
+    ours += sizes + (format_options if options.work in QUANTISED else []) + options.ours.split()
     script = {"generate_llama_cpp": "llama_cpp_decode"}.get(options.work, options.work)
     if options.work.endswith("_step"):
         script = "train_step"

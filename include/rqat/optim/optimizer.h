@@ -33,7 +33,7 @@ class Optimizer {
   virtual void load_state(const std::map<std::string, at::Tensor>& state) = 0;
 };
 
-/// Registry kind "optimizers": adamw.
+/// Registry kind "optimizers": adamw, adamw_8bit.
 const base::Registry<Optimizer, std::vector<Slot>>& optimizers();
 
 /// Learning-rate factor at `step` (from 0) of `total`: linear warm-up over `warmup`, then by kind down to `min_ratio`.

@@ -28,6 +28,7 @@ struct LoopConfig : base::Config {
   double max_grad_norm = 1.0;
   std::vector<std::string> freeze{"embedding", "head"};  ///< parameter roles that stay as they are
   int64_t max_tokens_per_micro_batch = 4096;
+  bool gradient_checkpointing = false;  ///< blocks keep their input alone and are computed again in the backward
   int64_t zero = 0;  ///< ZeRO stage: 1 = each rank keeps masters and optimizer state of its share of the parameters
   int64_t logging_steps = 1;
   int64_t eval_steps = 0;   ///< 0 = never

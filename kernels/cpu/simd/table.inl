@@ -9,4 +9,5 @@ constexpr DenseKernels kTable = {
     {scale_and_mask, exponentiate, backward_scores, transpose_out, dot},
     {pair_rows, pair_columns, transpose_rows, round_row},
     adamw,
+    {decode_moments, encode_moments},
 };
