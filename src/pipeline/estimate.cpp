@@ -114,6 +114,8 @@ class Estimator {
     estimate_.knobs.push_back({key, static_cast<int64_t>(number_at(settings_, key, 0)), bytes_per_unit});
   }
 
+  void add_saving(const char* setting, double bytes) { estimate_.savings.push_back({setting, bytes}); }
+
   /// A model folder: W_hat and tables, for quantised ones codes (one byte) and masters (where training moved them).
   double folder_bytes(bool quantized, bool masters) const {
     return bytes_ * (sizes_.linears + sizes_.tables) + (quantized ? sizes_.linears * (1 + (masters ? kFloat : 0)) : 0);
@@ -132,9 +134,13 @@ class Estimator {
     if (!text_at(settings_, companion).empty()) estimate_.fixed_bytes += weights();
     // Computed again, a block holds its activations alone, beside the inputs of all.
     const bool again = text_at(settings_, "gradient_checkpointing") == "true";
-    const double kept_values =
-        again ? sizes_.blocks * sizes_.hidden + sizes_.activations / sizes_.blocks : sizes_.activations;
-    add_knob("max_tokens_per_micro_batch", 1.15 * bytes_ * kept_values);
+    const double fewest = sizes_.blocks * sizes_.hidden + sizes_.activations / sizes_.blocks;
+    add_knob("max_tokens_per_micro_batch", 1.15 * bytes_ * (again ? fewest : sizes_.activations));
+    if (!again) {
+      const double tokens = number_at(settings_, "max_tokens_per_micro_batch", 0);
+      add_saving("gradient_checkpointing=true", tokens * 1.15 * bytes_ * (sizes_.activations - fewest));
+    }
+    if (!in_8bit) add_saving("optimizer=adamw_8bit", (2 * kFloat - 2) * trained);
     estimate_.disk_bytes += folder_bytes(quantized, true);
     const double saved = number_at(settings_, "save_total_limit", 0) + 1;
     if (number_at(settings_, "save_steps", 0) > 0) estimate_.checkpoint_bytes += saved * (kFloat + moments) * trained;
@@ -192,6 +198,18 @@ double file_number(const char* path) {
 
 std::string bytes_text(double bytes) { return base::format_bytes(static_cast<int64_t>(bytes)); }
 
+/// "; or set stages.kd.gradient_checkpointing=true (about 2.0 GiB less) ...", the largest first; "" without any.
+std::string savings_text(const StageEstimate& estimate, const StageEntry& entry) {
+  std::vector<MemorySaving> savings = estimate.savings;
+  std::sort(savings.begin(), savings.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  std::vector<std::string> parts;
+  for (const MemorySaving& saving : savings) {
+    if (saving.bytes < 1e6) continue;
+    parts.push_back(cat("stages.", entry.id, ".", saving.setting, " (about ", bytes_text(saving.bytes), " less)"));
+  }
+  return parts.empty() ? "" : cat("; or set ", base::join(parts, ", "));
+}
+
 /// The knob that holds most, and a value of it that would fit into `bytes` altogether; between a sixteenth and half of
 /// the present one.
 std::string advice(const StageEstimate& estimate, const StageEntry& entry, double bytes) {
@@ -200,7 +218,7 @@ std::string advice(const StageEstimate& estimate, const StageEntry& entry, doubl
   });
   if (most == estimate.knobs.end() || most->value <= 1) {
     return cat("the weights and what belongs to them need about ", bytes_text(estimate.fixed_bytes),
-               ": take a smaller model, or a machine with more memory");
+               ": take a smaller model, or a machine with more memory", savings_text(estimate, entry));
   }
   const double share = static_cast<double>(most->value) * most->bytes_per_unit;
   const double fitting = (bytes - (estimate.memory_bytes() - share)) / most->bytes_per_unit;
@@ -214,7 +232,7 @@ std::string advice(const StageEstimate& estimate, const StageEntry& entry, doubl
     text += cat("; without it the stage needs about ", bytes_text(estimate.memory_bytes() - share),
                 " still, so that a smaller model or more memory may be called for");
   }
-  return text;
+  return text + savings_text(estimate, entry);
 }
 
 }  // namespace

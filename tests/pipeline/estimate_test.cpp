@@ -75,6 +75,22 @@ TEST_F(Estimates, WarningsNameTheSettingAndAValueThatFits) {
   // (1e9 - fixed 367.3e6) / 1435.2 = 440800 tokens: the power of two below
   expect_contains(text, "set stages.kd.max_tokens_per_micro_batch=262144 (now 4000000");
   expect_contains(text, "are free");
+  // Of 624 values a token 3 x 16 inputs and one block's 208 would be left: 368 x 2.3 bytes x 4e6 tokens = 3.2 GiB.
+  expect_contains(text, "; or set stages.kd.gradient_checkpointing=true (about 3.2 GiB less)");
+}
+
+TEST_F(Estimates, WhatSavesMemoryIsCountedWhereItIsSet) {
+  const Recipe saving = recipe({"stages.kd.gradient_checkpointing=true", "stages.kd.optimizer=adamw_8bit"});
+  const Recipe plain = recipe();
+  const auto with = estimate_stage(saving, *saving.find_stage("kd")),
+             without = estimate_stage(plain, *plain.find_stage("kd"));
+  ASSERT_TRUE(with && without);
+  EXPECT_TRUE(with->savings.empty());
+  ASSERT_EQ(without->savings.size(), 2u);
+  EXPECT_NEAR(without->fixed_bytes - with->fixed_bytes, 6 * 3 * 2304, 1);
+  EXPECT_NEAR(with->knobs[0].bytes_per_unit, 1.15 * 2 * (3 * 16 + 208), 1e-6);
+  EXPECT_STREQ(without->savings[0].setting, "gradient_checkpointing=true");
+  EXPECT_NEAR(without->savings[0].bytes, 4096 * (without->knobs[0].bytes_per_unit - with->knobs[0].bytes_per_unit), 1);
 }
 
 TEST_F(Estimates, OutOfMemoryIsRecognised) {

@@ -5,6 +5,7 @@
 import contextlib
 import os
 import sys
+import tempfile
 
 import measure
 
@@ -22,6 +23,8 @@ settings = QuantizeConfig(bits=options.num_bits, group_size=options.group_size, 
 sequences = measure.read_sequences(options)
 calibration = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences]
 model, peak, seconds = None, None, []
+options.model = os.path.abspath(options.model)
+os.chdir(tempfile.mkdtemp())  # gptqmodel writes its logs where it stands
 for _ in range(options.repeats):
     model = None
     with contextlib.redirect_stdout(sys.stderr):  # it logs there

@@ -19,11 +19,18 @@ struct MemoryKnob {
   double bytes_per_unit = 0;
 };
 
+/// A setting that would need less memory.
+struct MemorySaving {
+  const char* setting;  ///< below the stage: "gradient_checkpointing=true"
+  double bytes = 0;
+};
+
 struct StageEstimate {
-  double fixed_bytes = 0;         ///< weights, masters, gradients, optimizer state, teacher, buffers
-  std::vector<MemoryKnob> knobs;  ///< what grows with settings: activations, KV cache
-  double disk_bytes = 0;          ///< left when the stage has finished
-  double checkpoint_bytes = 0;    ///< more while it runs
+  double fixed_bytes = 0;             ///< weights, masters, gradients, optimizer state, teacher, buffers
+  std::vector<MemoryKnob> knobs;      ///< what grows with settings: activations, KV cache
+  std::vector<MemorySaving> savings;  ///< not made use of
+  double disk_bytes = 0;              ///< left when the stage has finished
+  double checkpoint_bytes = 0;        ///< more while it runs
   double memory_bytes() const;
 };
 
