@@ -81,6 +81,30 @@ TEST(ExportCommand, WhatOthersQuantizedIsAStartingPoint) {
             workplace().read("theirs/model.safetensors").size());
 }
 
+TEST(ConvertCommand, SaysWhyThereIsNothingToConvert) {
+  const auto failure = [](const std::string& input) {
+    const Outcome outcome = workplace().run("convert " + input + " converted");
+    EXPECT_NE(outcome.exit_code, 0);
+    return outcome.output;
+  };
+  EXPECT_THAT(failure("model"), HasSubstr("model: holds plain safetensors weights"));
+  success("export --model w4 --format mlx --out of_mlx");
+  EXPECT_THAT(failure("of_mlx"), HasSubstr("is quantized by MLX, which is not read"));
+  workplace().write("pytorch_model.bin", "pickled");
+  EXPECT_THAT(failure("pytorch_model.bin"), HasSubstr("pytorch_model.bin: pickled weights are not read"));
+  EXPECT_THAT(failure("absent"), HasSubstr("no such file or folder"));
+}
+
+TEST(InspectCommand, ReadsFoldersOfOthers) {
+  for (const char* format : {"gptq", "awq", "compressed_tensors"}) {
+    success(std::string("export --model w4 --out inspected --overwrite --format ") + format);
+    const std::string text = std::regex_replace(success("inspect inspected"), std::regex(" +"), " ");
+    EXPECT_THAT(text, AllOf(HasSubstr("model.layers.1.mlp.down_proj w4_g32"), HasSubstr("8..8, mean 8.00"),
+                            HasSubstr("model.layers.1.input_layernorm.weight BFloat16")))
+        << format;
+  }
+}
+
 std::string recipe(const std::string& formats, const std::string& engine, const std::string& quant = "num_bits: 2") {
   return "models: {base: {path: model}}\nquant: {q: {" + quant +
          ", group_size: 32}}\nstages:\n"
