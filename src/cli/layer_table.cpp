@@ -141,7 +141,8 @@ std::vector<LayerRow> foreign_rows(const fs::path& folder, const io::TensorSourc
       rows.push_back(plain_row(source, name));
       continue;
     }
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const LayerRow& r) { return r.name == layer_of(name); });
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [&](const LayerRow& r) { return r.name == layer_of(name); });
     row->bytes += source.info(name).end - source.info(name).begin;
   }
   return rows;

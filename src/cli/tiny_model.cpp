@@ -89,14 +89,19 @@ json common_json(const TinyModelConfig& config) {
 json family_json(const TinyModelConfig& config) {
   const int64_t head_dim = config.hidden_size / config.num_heads, window = 16;
   if (config.family == "gemma2") {
-    return {{"hidden_activation", "gelu_pytorch_tanh"}, {"query_pre_attn_scalar", head_dim},
-            {"sliding_window", window},                 {"attn_logit_softcapping", 50.0},
+    return {{"hidden_activation", "gelu_pytorch_tanh"},
+            {"query_pre_attn_scalar", head_dim},
+            {"sliding_window", window},
+            {"attn_logit_softcapping", 50.0},
             {"final_logit_softcapping", 30.0}};
   }
   if (config.family == "gemma3_text") {
-    return {{"hidden_activation", "gelu_pytorch_tanh"}, {"query_pre_attn_scalar", head_dim},
-            {"sliding_window", window},                 {"sliding_window_pattern", 6},
-            {"rope_theta", 1e6},                        {"rope_local_base_freq", 10000.0}};
+    return {{"hidden_activation", "gelu_pytorch_tanh"},
+            {"query_pre_attn_scalar", head_dim},
+            {"sliding_window", window},
+            {"sliding_window_pattern", 6},
+            {"rope_theta", 1e6},
+            {"rope_local_base_freq", 10000.0}};
   }
   if (config.family == "mistral") return {{"sliding_window", nullptr}};
   if (config.family == "olmo2") return {{"tie_word_embeddings", false}};
@@ -107,8 +112,8 @@ json family_json(const TinyModelConfig& config) {
             {"pad_token_id", kEndOfText}};
   }
   if (config.family == "qwen3_moe") {
-    return {{"num_experts", 4},          {"num_experts_per_tok", 2},
-            {"norm_topk_prob", true},    {"moe_intermediate_size", config.intermediate_size},
+    return {{"num_experts", 4},         {"num_experts_per_tok", 2},
+            {"norm_topk_prob", true},   {"moe_intermediate_size", config.intermediate_size},
             {"decoder_sparse_step", 1}, {"mlp_only_layers", json::array()}};
   }
   return config.family == "smollm3" ? json{{"no_rope_layer_interval", 4}} : json::object();

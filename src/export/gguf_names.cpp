@@ -60,12 +60,16 @@ void check_gemma(const ModelConfig& config, std::vector<std::string>& faults) {
   const auto expected = static_cast<double>(
       config.num_hidden_layers == largest ? config.hidden_size / config.num_attention_heads : config.head_dim);
   if (config.query_pre_attn_scalar != expected) {
-    faults.push_back(cat("query_pre_attn_scalar ", config.query_pre_attn_scalar, " cannot be written to GGUF: llama.cpp "
-                         "takes ", expected));
+    faults.push_back(cat("query_pre_attn_scalar ", config.query_pre_attn_scalar,
+                         " cannot be written to GGUF: llama.cpp "
+                         "takes ",
+                         expected));
   }
-  if (config.hidden_act != "gelu_pytorch_tanh") faults.emplace_back("hidden_activation other than gelu_pytorch_tanh cannot be written to GGUF");
+  if (config.hidden_act != "gelu_pytorch_tanh")
+    faults.emplace_back("hidden_activation other than gelu_pytorch_tanh cannot be written to GGUF");
   const bool capped = config.attn_logit_softcapping > 0 && config.final_logit_softcapping > 0;
-  if (config.model_type == "gemma2" && !capped) faults.emplace_back("a gemma2 without soft caps cannot be written to GGUF");
+  if (config.model_type == "gemma2" && !capped)
+    faults.emplace_back("a gemma2 without soft caps cannot be written to GGUF");
   if (config.model_type == "gemma2" && !config.tie_word_embeddings)
     faults.emplace_back("a gemma2 with a head of its own cannot be written to GGUF");
   if (!config.local_rope) return;
@@ -74,9 +78,11 @@ void check_gemma(const ModelConfig& config, std::vector<std::string>& faults) {
 }
 
 void check_experts(const ModelConfig& config, const DecoderOptions& options, std::vector<std::string>& faults) {
-  const bool all = std::all_of(options.layers.begin(), options.layers.end(), [](const auto& layer) { return layer.experts; });
+  const bool all =
+      std::all_of(options.layers.begin(), options.layers.end(), [](const auto& layer) { return layer.experts; });
   if (!all) faults.emplace_back("layers without experts cannot be written to GGUF for qwen3_moe");
-  if (!config.norm_topk_prob) faults.emplace_back("norm_topk_prob: false cannot be written to GGUF: llama.cpp normalizes");
+  if (!config.norm_topk_prob)
+    faults.emplace_back("norm_topk_prob: false cannot be written to GGUF: llama.cpp normalizes");
 }
 
 void check_no_rope(const DecoderOptions& options, std::vector<std::string>& faults) {

@@ -6,9 +6,9 @@
 
 namespace rqat::exporting {
 
-/// A layer stored as blocks, or as some rows of them. Where a type keeps steps q - z and no zero points, the layer's own
-/// zero points turn them into codes. Throws IoError: missing, another shape, a type that is not read here, blocks of one
-/// group that differ.
+/// A layer stored as blocks, or as some rows of them. Where a type keeps steps q - z and no zero points, the layer's
+/// own zero points turn them into codes. Throws IoError: missing, another shape, a type that is not read here, blocks
+/// of one group that differ.
 StoredLayer read_block_layer(const io::GgufReader& reader, const model::ModelConfig& config,
                              const quant::FakeQuantLinear& layer, const StoredRows& place);
 

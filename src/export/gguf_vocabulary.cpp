@@ -190,8 +190,8 @@ std::vector<double> scores_of(const json& tokenizer, const Tokens& tokens) {
   std::map<std::string, double> scores;
   double rank = 0;
   for (const json& merge : tokenizer.at("model").at("merges")) {
-    std::string joined = merge.is_string() ? merge.get<std::string>()
-                                           : merge.at(0).get<std::string>() + merge.at(1).get<std::string>();
+    std::string joined =
+        merge.is_string() ? merge.get<std::string>() : merge.at(0).get<std::string>() + merge.at(1).get<std::string>();
     if (merge.is_string()) joined.erase(joined.find(' ', 1), 1);
     scores.try_emplace(std::move(joined), -rank++);
   }
@@ -213,7 +213,8 @@ bool adds_space(const json& step) {
     }
   }
   const std::string type = step.value("type", "");
-  if (type == "Metaspace") return step.value("prepend_scheme", "always") != "never" && step.value("add_prefix_space", true);
+  if (type == "Metaspace")
+    return step.value("prepend_scheme", "always") != "never" && step.value("add_prefix_space", true);
   return type == "Prepend";
 }
 
@@ -226,8 +227,8 @@ void add_sentencepiece(const json& tokenizer, Tokens& tokens,
   add("ggml.model", std::string("llama"));
   add("ggml.pre", std::string("default"));
   add("ggml.scores", scores_of(tokenizer, tokens));
-  add("ggml.add_space_prefix", adds_space(tokenizer.value("normalizer", json())) ||
-                                   adds_space(tokenizer.value("pre_tokenizer", json())));
+  add("ggml.add_space_prefix",
+      adds_space(tokenizer.value("normalizer", json())) || adds_space(tokenizer.value("pre_tokenizer", json())));
 }
 
 void add_all(io::GgufMetadata& metadata, const fs::path& source, int64_t vocab_size, const std::string& pre_tokenizer) {

@@ -294,7 +294,9 @@ void plan_layer(const Checkpoint& checkpoint, const std::string& name, at::Scala
     return ops::dequantize(read.codes, read.params.scale, read.params.zero_point, group, dtype);
   });
   for (const StoredRows& part : shape.parts) {
-    const auto rows = [part](const at::Tensor& tensor) { return tensor.narrow(0, part.first, part.count).contiguous(); };
+    const auto rows = [part](const at::Tensor& tensor) {
+      return tensor.narrow(0, part.first, part.count).contiguous();
+    };
     plans.state.add(part.name + ".weight_packed", at::kInt, {part.count, (columns * bits + 31) / 32},
                     [imported, rows, bits] { return ops::pack_codes(rows(imported().codes), bits); });
     plans.state.add(part.name + ".weight_scale", scale_type, {part.count, groups},

@@ -17,8 +17,8 @@ using Linears = std::vector<nn::LinearBase*>;
 /// nullptr for a layer in float.
 quant::FakeQuantLinear* as_quantized(nn::LinearBase* linear);
 
-/// One weight of a file: that of a linear, or of several whose rows it holds one after the other (q, k and v of Phi-3; an
-/// expert's matrices in GGUF).
+/// One weight of a file: that of a linear, or of several whose rows it holds one after the other (q, k and v of Phi-3;
+/// an expert's matrices in GGUF).
 struct StoredLinear {
   std::string name;
   Linears parts;

@@ -145,8 +145,7 @@ std::string RoundTrip::text() const {
                 max_weight_difference > allowed_weight_difference ? " that the format rounds away"
                                                                   : " is the format's rounding)");
   }
-  return cat(text, ", largest logit difference ", short_text(max_logit_difference),
-             " of the largest logit (fp32)");
+  return cat(text, ", largest logit difference ", short_text(max_logit_difference), " of the largest logit (fp32)");
 }
 
 RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,

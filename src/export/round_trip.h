@@ -37,7 +37,8 @@ RoundTrip compare(model::CausalLM& model, const std::filesystem::path& folder,
                   const std::vector<std::vector<int64_t>>& probe, const StoredModel& stored);
 
 /// Reads a layer of a folder with safetensors.
-using LayerReader = std::function<StoredLayer(const quant::FakeQuantLinear&, const StoredRows&, const io::TensorSource&)>;
+using LayerReader =
+    std::function<StoredLayer(const quant::FakeQuantLinear&, const StoredRows&, const io::TensorSource&)>;
 
 /// A part of a stored weight.
 StoredLayer rows_of(const StoredLayer& stored, const StoredRows& rows);

@@ -191,7 +191,7 @@ void check_tensor(const std::string& name, const GgufTensorInfo& info, int64_t a
 }
 
 const char* kind_name(const GgufValue& value) {
-  constexpr const char* kNames[] = {"an integer",         "a number",          "a boolean",      "a text",
+  constexpr const char* kNames[] = {"an integer",         "a number",          "a boolean",       "a text",
                                     "a list of integers", "a list of numbers", "a list of texts", "a list of booleans"};
   return kNames[value.index()];
 }
@@ -268,7 +268,8 @@ at::Tensor GgufReader::read(const std::string& name) const { return read_values(
 at::Tensor GgufReader::read_part(const std::string& name, int64_t index) const {
   const std::vector<int64_t>& shape = info(name).shape;
   if (shape.size() < 2 || index < 0 || index >= shape[0]) {
-    throw IoError(cat(path_.string(), ": tensor '", name, "' of shape ", at::IntArrayRef(shape), " has no entry ", index));
+    throw IoError(
+        cat(path_.string(), ": tensor '", name, "' of shape ", at::IntArrayRef(shape), " has no entry ", index));
   }
   const std::vector<int64_t> part(shape.begin() + 1, shape.end());
   return read_values(name, part, index * c10::multiply_integers(part));

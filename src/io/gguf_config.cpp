@@ -134,14 +134,16 @@ class ConfigMaker {
   /// the factor have the same.
   json llama3_scaling() const {
     constexpr double kLowFactor = 1, kHighFactor = 4, kOriginalLength = 8192;
-    if (std::string(architecture_.name) != "llama") fail(reader_, "tensor 'rope_freqs.weight' is known in a llama only");
+    if (std::string(architecture_.name) != "llama")
+      fail(reader_, "tensor 'rope_freqs.weight' is known in a llama only");
     const at::Tensor divisors = reader_.read("rope_freqs.weight").to(at::kDouble).flatten();
     const double factor = divisors.numel() > 0 ? divisors.max().item<double>() : 0;
     const at::Tensor expected = llama3_rope_divisors(config_.at("rope_theta").get<double>(), sizes_.head_dim, factor,
                                                      kLowFactor, kHighFactor, kOriginalLength);
     if (divisors.sizes() != expected.sizes() || !at::allclose(divisors, expected, 1e-4, 0)) {
-      fail(reader_, "tensor 'rope_freqs.weight' is not what Llama 3 scales its rotary embeddings by (low_freq_factor 1, "
-                    "high_freq_factor 4, original length 8192); other scalings are not supported");
+      fail(reader_,
+           "tensor 'rope_freqs.weight' is not what Llama 3 scales its rotary embeddings by (low_freq_factor 1, "
+           "high_freq_factor 4, original length 8192); other scalings are not supported");
     }
     return {{"rope_type", "llama3"},
             {"factor", shortest_decimal(factor)},
@@ -166,7 +168,8 @@ class ConfigMaker {
   void add_gemma3() {
     add_gemma(kGemma3Largest);
     check_pattern(kGemma3Pattern);
-    if (!reader_.has(prefix_ + "attention.sliding_window")) fail(reader_, "a gemma3 without sliding_window is not read");
+    if (!reader_.has(prefix_ + "attention.sliding_window"))
+      fail(reader_, "a gemma3 without sliding_window is not read");
     config_["sliding_window"] = reader_.integer(prefix_ + "attention.sliding_window");
     config_["sliding_window_pattern"] = kGemma3Pattern;
     config_["rope_theta"] = number("rope.freq_base", 1e6);
@@ -253,8 +256,8 @@ at::Tensor llama3_rope_divisors(double theta, int64_t head_dim, double factor, d
     const double wavelength = 2 * std::numbers::pi * std::pow(theta, exponent);
     double divisor = wavelength > longest ? factor : 1;
     if (wavelength >= shortest && wavelength <= longest) {
-      const double smooth = (original_length / wavelength - low_frequency_factor) /
-                            (high_frequency_factor - low_frequency_factor);
+      const double smooth =
+          (original_length / wavelength - low_frequency_factor) / (high_frequency_factor - low_frequency_factor);
       divisor = 1 / ((1 - smooth) / factor + smooth);
     }
     divisors[pair] = divisor;
@@ -267,8 +270,8 @@ const GgufArchitecture& gguf_architecture(const GgufReader& reader) {
   if (const GgufArchitecture* known = gguf_architecture_named(name)) return *known;
   std::set<std::string> names;
   for (const GgufArchitecture& known : gguf_architectures()) names.insert(known.name);
-  fail(reader, cat("architecture '", name, "' is not supported (one of ",
-                   base::join({names.begin(), names.end()}, ", "), ")"));
+  fail(reader,
+       cat("architecture '", name, "' is not supported (one of ", base::join({names.begin(), names.end()}, ", "), ")"));
 }
 
 GgufSizes gguf_sizes(const GgufReader& reader) {

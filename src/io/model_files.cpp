@@ -5,10 +5,10 @@
 namespace rqat::io {
 
 const std::vector<std::string>& companion_files() {
-  static const std::vector<std::string> names{"generation_config.json",  "tokenizer.json",     "tokenizer_config.json",
-                                              "tokenizer.model",         "tiktoken.model",     "special_tokens_map.json",
-                                              "added_tokens.json",       "vocab.json",         "merges.txt",
-                                              "chat_template.jinja",     "chat_template.json"};
+  static const std::vector<std::string> names{"generation_config.json", "tokenizer.json",    "tokenizer_config.json",
+                                              "tokenizer.model",        "tiktoken.model",    "special_tokens_map.json",
+                                              "added_tokens.json",      "vocab.json",        "merges.txt",
+                                              "chat_template.jinja",    "chat_template.json"};
   return names;
 }
 

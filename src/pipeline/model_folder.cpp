@@ -95,7 +95,8 @@ at::ScalarType dtype_by_name(const std::string& name) {
 
 void copy_model_files(const fs::path& source, const fs::path& folder) {
   if (fs::weakly_canonical(source) == fs::weakly_canonical(folder)) return;
-  if (fs::exists(source / "config.json")) base::write_file(folder / "config.json", base::read_file(source / "config.json"));
+  if (fs::exists(source / "config.json"))
+    base::write_file(folder / "config.json", base::read_file(source / "config.json"));
   io::copy_companion_files(source, folder);
 }
 

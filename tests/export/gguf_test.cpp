@@ -278,7 +278,10 @@ TEST(Gguf, RefusesWhatLlamaCppComputesOtherwise) {
   EXPECT_THAT(fault("gemma2", [](auto& c) { c.hidden_act = "silu"; }), HasSubstr("hidden_activation"));
   EXPECT_THAT(fault("gemma2", [](auto& c) { c.final_logit_softcapping = 0; }), HasSubstr("soft caps"));
   EXPECT_THAT(fault("gemma2", [](auto& c) { c.tie_word_embeddings = false; }), HasSubstr("head of its own"));
-  EXPECT_THAT(fault("gemma3_text", [](auto& c) { c.layer_types = {"full_attention", "full_attention"}; }),
+  EXPECT_THAT(fault("gemma3_text",
+                    [](auto& c) {
+                      c.layer_types = {"full_attention", "full_attention"};
+                    }),
               HasSubstr("layer_types"));
   EXPECT_THAT(fault("gemma3_text", [](auto& c) { c.local_rope = nn::RopeParameters{.theta = 5000}; }),
               HasSubstr("rope of local layers"));

@@ -58,10 +58,12 @@ class Convert : public Command {
     if (input.extension() == ".gguf") return;
     const io::TensorSource source(input);
     if (std::filesystem::is_directory(input) && exporting::is_mlx_folder(input)) {
-      throw base::IoError(base::cat(options_.input, ": is quantized by MLX, which is not read; GPTQ, AWQ and "
+      throw base::IoError(base::cat(options_.input,
+                                    ": is quantized by MLX, which is not read; GPTQ, AWQ and "
                                     "compressed-tensors are"));
     }
-    throw base::UsageError(base::cat(options_.input, ": holds plain safetensors weights, which recipes and commands take "
+    throw base::UsageError(base::cat(options_.input,
+                                     ": holds plain safetensors weights, which recipes and commands take "
                                      "as they are: nothing to convert"));
   }
 

@@ -119,8 +119,7 @@ class Awq : public Exporter {
                                        {"backend", "autoawq"},
                                        {"modules_to_not_convert", float_names(stored)}};
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write_model(fresh); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -128,11 +127,11 @@ class Awq : public Exporter {
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
-    return compare_folder(model, folder, probe, [](const FakeQuantLinear& layer, const StoredRows& rows,
-                                                   const io::TensorSource& stored) {
-      const int64_t group = layer.format().resolved_group(layer.spec().in_features);
-      return rows_of(read_awq(stored, rows.name, group), rows);
-    });
+    return compare_folder(model, folder, probe,
+                          [](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            const int64_t group = layer.format().resolved_group(layer.spec().in_features);
+                            return rows_of(read_awq(stored, rows.name, group), rows);
+                          });
   }
 
  private:

@@ -162,8 +162,7 @@ class CompressedTensors : public Exporter {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
       config["quantization_config"] = quantization_config(stored);
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write_model(fresh); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;

@@ -115,9 +115,8 @@ class Gguf : public Exporter {
 
   std::vector<StoredLinear> stored(model::CausalLM& model) const override {
     const io::GgufArchitecture& architecture = gguf_architecture(model.config());
-    std::vector<StoredLinear> stored = stored_linears(model.linears(), [&](const std::string& name) {
-      return gguf_tensor_name(architecture, name + ".weight");
-    });
+    std::vector<StoredLinear> stored = stored_linears(
+        model.linears(), [&](const std::string& name) { return gguf_tensor_name(architecture, name + ".weight"); });
     for (StoredLinear& linear : stored) {
       if (linear.parts.size() == 1) linear.name = linear.parts.front()->name();
     }
@@ -151,7 +150,8 @@ class Gguf : public Exporter {
       advice.notes.push_back(cat("llama.cpp does not compute with the sliding window of ", context,
                                  " tokens: context_length is cut to it, within which nothing differs"));
     }
-    advice.command = cat("llama-server -m ", shell_word(folder / kFileName), " -c ", std::min(served_context(model), context), " --jinja");
+    advice.command = cat("llama-server -m ", shell_word(folder / kFileName), " -c ",
+                         std::min(served_context(model), context), " --jinja");
     return advice;
   }
 

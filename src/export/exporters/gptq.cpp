@@ -172,11 +172,12 @@ class Gptq : public Exporter {
                    const std::vector<std::vector<int64_t>>& probe) const override {
     const json config = io::read_json(folder / "config.json");
     const bool minus_one = config.at("quantization_config").at("checkpoint_format") == kVersion1;
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const StoredRows& rows,
-                                                    const io::TensorSource& stored) {
-      const int64_t group = layer.format().resolved_group(layer.spec().in_features);
-      return rows_of(read_gptq(stored, rows.name, layer.format().num_bits, group, minus_one), rows);
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            const int64_t group = layer.format().resolved_group(layer.spec().in_features);
+                            return rows_of(read_gptq(stored, rows.name, layer.format().num_bits, group, minus_one),
+                                           rows);
+                          });
   }
 
  private:

@@ -119,10 +119,10 @@ class HfDequantized : public Exporter {
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
     const double tolerance = dtype() == at::kFloat ? 0 : kBFloat16Tolerance;
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const StoredRows& rows,
-                                                    const io::TensorSource& stored) {
-      return read_dequantized(layer, rows, stored, tolerance);
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            return read_dequantized(layer, rows, stored, tolerance);
+                          });
   }
 
  private:

@@ -102,6 +102,11 @@ class Mlx : public Exporter {
     return faults;
   }
 
+  std::vector<std::string> check_architecture(const model::ModelConfig& config) const override {
+    if (config.num_experts == 0) return {};
+    return {"MLX holds the experts of a layer as one tensor, which is not written; export as hf_dequantized"};
+  }
+
   std::string home_engine() const override { return "mlx"; }
 
   EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
@@ -132,8 +137,7 @@ class Mlx : public Exporter {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
       config["quantization"] = quantization_config(stored);
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write_model(fresh); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -141,17 +145,18 @@ class Mlx : public Exporter {
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const StoredRows& rows,
-                                                    const io::TensorSource& stored) {
-      StoredLayer read = rows_of(read_mlx(stored, rows.name, layer.format().num_bits), rows);
-      fold_repeated(layer, read);
-      if (!layer.format().symmetric && !float_scales_) {
-        // Half a unit in the last place of s z, in steps: 11 significant bits of float16, 8 of bfloat16.
-        const double units = layer.format().scale_dtype == "float16" ? 2048 : 256;
-        read.weight_tolerance = static_cast<double>(layer.format().max_code()) / units + 1e-4;
-      }
-      return read;
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            StoredLayer read = rows_of(read_mlx(stored, rows.name, layer.format().num_bits), rows);
+                            fold_repeated(layer, read);
+                            if (!layer.format().symmetric && !float_scales_) {
+                              // Half a unit in the last place of s z, in steps: 11 significant bits of float16, 8 of
+                              // bfloat16.
+                              const double units = layer.format().scale_dtype == "float16" ? 2048 : 256;
+                              read.weight_tolerance = static_cast<double>(layer.format().max_code()) / units + 1e-4;
+                            }
+                            return read;
+                          });
   }
 
  private:
