@@ -116,7 +116,8 @@ json family_json(const TinyModelConfig& config) {
             {"norm_topk_prob", true},   {"moe_intermediate_size", config.intermediate_size},
             {"decoder_sparse_step", 1}, {"mlp_only_layers", json::array()}};
   }
-  return config.family == "smollm3" ? json{{"no_rope_layer_interval", 4}} : json::object();
+  if (config.family == "smollm3") return {{"no_rope_layer_interval", 4}, {"pad_token_id", kEndOfText}};
+  return json::object();
 }
 
 json model_json(const TinyModelConfig& config) {

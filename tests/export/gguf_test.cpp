@@ -253,6 +253,21 @@ TEST(Gguf, RefusesOtherArchitectures) {
               ElementsAre(HasSubstr("multiple of 32, not 40")));
 }
 
+TEST(Gguf, ScaledRopeComesBack) {
+  for (const nn::RopeScaling scaling : {nn::RopeScaling::kLlama3, nn::RopeScaling::kLinear}) {
+    model::ModelConfig config = even_config();
+    config.rope = {.scaling = scaling, .theta = 500000, .factor = 8, .original_length = 8192};
+    const auto quantized = quantized_source(policy_of(4, true, 32), config);
+    make_exporter("gguf")->write(*quantized->model, quantized->source, quantized->out);
+    const auto imported = quantized->folder.path() / "imported";
+    io::import_gguf(quantized->out / "model.gguf", imported, "float32");
+    const nn::RopeParameters rope = model::read_model_config(imported).rope;
+    EXPECT_EQ(rope.scaling, scaling);
+    EXPECT_EQ(rope.factor, 8);
+    EXPECT_EQ(rope.theta, 500000);
+  }
+}
+
 /// What the code of llama.cpp takes for granted, and a file cannot say.
 TEST(Gguf, RefusesWhatLlamaCppComputesOtherwise) {
   const auto faults = [](const std::string& family, const std::function<void(model::ModelConfig&)>& change) {

@@ -214,6 +214,7 @@ def test_sentencepiece_vocabularies(tmp_path, name):
     size = 32064 if name == "phi-3" else 32000
     source = driver.float_model(tmp_path / "model", "llama", vocab_size=size)
     (source / "tokenizer.json").write_bytes(text)
+    (source / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
     stage = driver.quantized(source, tmp_path / "stage", 4, True, 32)
     folder, _ = driver.exported(stage, tmp_path / "run", "gguf")
     ours, theirs = ({key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
