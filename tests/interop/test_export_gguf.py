@@ -228,7 +228,8 @@ def test_sentencepiece_vocabularies(tmp_path, name):
     types = np.array(ours["tokenizer.ggml.token_type"])
     assert (types[normal] == gguf.TokenType.NORMAL).all()
     assert (types[3:259] == gguf.TokenType.BYTE).all() and types[0] == gguf.TokenType.UNKNOWN
-    joined = normal[scores[normal] > -1e8]
+    # Runs of spaces stand at the end of the merges of Llama 2, other than sentencepiece scores them.
+    joined = np.array([token for token in normal if scores[token] > -1e8 and expected[token].strip("\u2581")])
     by_theirs = np.array(theirs["tokenizer.ggml.scores"])[joined]
     assert len(joined) > 25000
     assert np.array_equal(joined[np.argsort(-scores[joined], kind="stable")], joined[np.argsort(-by_theirs, kind="stable")])
