@@ -11,6 +11,7 @@
 #include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/data/dataset.h"
+#include "rqat/export/exporter.h"
 #include "rqat/generate/engine.h"
 #include "rqat/pipeline/model_folder.h"
 #include "rqat/ptq/initializer.h"
@@ -190,6 +191,23 @@ BenchmarkResult time_gptq(const BenchmarkConfig& config) {
   return {cat("all layers to ", config.format.text(), ", calibrated on ", batch_text(config)), {series}, peak_bytes};
 }
 
+BenchmarkResult time_export(const BenchmarkConfig& config) {
+  LoadedModel loaded = load_quantized(config);
+  const ScratchFolder scratch;
+  const auto exporter = exporting::exporters().make(config.exporter);
+  BenchmarkSeries series{config.name, {}, 0, "MB"};
+  const PeakMemory peak;
+  for (int64_t i = 0; i <= config.repeats; ++i) {
+    const double start = seconds_now();
+    const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, scratch.path() / "export");
+    if (i > 0) series.seconds.push_back(seconds_now() - start);
+    series.amount = static_cast<double>(report.total_bytes) / 1e6;
+  }
+  return {cat("files of ", config.exporter.name, " from codes of ", config.format.text(), ", synced to disk"),
+          {series},
+          peak.bytes()};
+}
+
 BenchmarkResult time_machine(const BenchmarkConfig& config) {
   return machine_speed(config.repeats, pipeline::pick_device(config.device));
 }
@@ -197,7 +215,7 @@ BenchmarkResult time_machine(const BenchmarkConfig& config) {
 const std::map<std::string, BenchmarkResult (*)(const BenchmarkConfig&)>& benchmarks() {
   static const std::map<std::string, BenchmarkResult (*)(const BenchmarkConfig&)> table{
       {"load", time_load},         {"sft_step", time_sft_step}, {"qat_step", time_qat_step}, {"kd_step", time_kd_step},
-      {"generate", time_generate}, {"gptq", time_gptq},         {"machine", time_machine}};
+      {"generate", time_generate}, {"gptq", time_gptq},         {"export", time_export},     {"machine", time_machine}};
   return table;
 }
 
@@ -228,6 +246,7 @@ void BenchmarkConfig::fields(base::FieldVisitor& v) {
   v.component("estimator", estimator, quant::estimators(), "gradient of the quantiser (kd_step, qat_step)");
   v.component("optimizer", optimizer, optim::optimizers(), "optimizer (steps)");
   v.field("gradient_checkpointing", gradient_checkpointing, "blocks are computed again in the backward (steps)");
+  v.component("exporter", exporter, exporting::exporters(), "file format (export)");
   v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
   v.field("json", json, "print one line of JSON instead of the table");
 }

@@ -15,7 +15,7 @@ struct BenchmarkConfig : base::Config {
   double temperature = 0;
   bool json = false, gradient_checkpointing = false;
   quant::QuantFormat format;
-  base::Component estimator{"lsq"}, optimizer{"adamw"};
+  base::Component estimator{"lsq"}, optimizer{"adamw"}, exporter{"compressed_tensors"};
   BenchmarkConfig();
   void fields(base::FieldVisitor& v) override;
   std::vector<std::string> check() const override;

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
+#include "rqat/export/import.h"
 #include "rqat/io/gguf.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/quant/state.h"
@@ -125,19 +127,25 @@ std::vector<LayerRow> tensor_rows(const io::TensorSource& source) {
   return rows;
 }
 
-/// ggml's types: name, weights and bytes of a block.
-struct BlockType {
-  const char* name;
-  int64_t weights, bytes;
-};
-
-const std::map<uint32_t, BlockType>& block_types() {
-  static const std::map<uint32_t, BlockType> types{
-      {0, {"F32", 1, 4}},       {1, {"F16", 1, 2}},       {2, {"Q4_0", 32, 18}},    {3, {"Q4_1", 32, 20}},
-      {6, {"Q5_0", 32, 22}},    {7, {"Q5_1", 32, 24}},    {8, {"Q8_0", 32, 34}},    {10, {"Q2_K", 256, 84}},
-      {11, {"Q3_K", 256, 110}}, {12, {"Q4_K", 256, 144}}, {13, {"Q5_K", 256, 176}}, {14, {"Q6_K", 256, 210}},
-      {30, {"BF16", 1, 2}},     {35, {"TQ2_0", 256, 66}}, {42, {"Q2_0", 64, 18}}};
-  return types;
+/// A folder that others quantized: layers with their codes, scales and zero points, then the other tensors.
+std::vector<LayerRow> foreign_rows(const fs::path& folder, const io::TensorSource& source) {
+  std::vector<LayerRow> rows;
+  std::set<std::string> layers;
+  exporting::visit_checkpoint(folder, [&](const exporting::CheckpointLayer& layer) {
+    layers.insert(layer.name);
+    rows.push_back({layer.name, layer.format.text(), shape_text({layer.rows, layer.columns}), scale_text(layer.scale),
+                    zero_point_text(layer.zero_point), layer.rows * layer.columns, 0});
+  });
+  for (const std::string& name : source.names()) {
+    if (layers.count(layer_of(name)) == 0 || ends_with(name, ".bias")) {
+      rows.push_back(plain_row(source, name));
+      continue;
+    }
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [&](const LayerRow& r) { return r.name == layer_of(name); });
+    row->bytes += source.info(name).end - source.info(name).begin;
+  }
+  return rows;
 }
 
 std::vector<LayerRow> gguf_rows(const fs::path& path) {
@@ -148,9 +156,8 @@ std::vector<LayerRow> gguf_rows(const fs::path& path) {
     row.name = name;
     row.shape = shape_text(info.shape);
     row.weights = count(info.shape);
-    const auto type = block_types().find(info.type);
-    row.format = type == block_types().end() ? cat("ggml type ", info.type) : type->second.name;
-    if (type != block_types().end()) row.bytes = row.weights / type->second.weights * type->second.bytes;
+    row.format = reader.type_of(name);
+    row.bytes = reader.bytes_of(name);
     rows.push_back(std::move(row));
   }
   return rows;
@@ -162,6 +169,7 @@ std::vector<LayerRow> read_layer_rows(const fs::path& path) {
   if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder or file"));
   if (path.extension() == ".gguf") return gguf_rows(path);
   const io::TensorSource source(path);
+  if (exporting::is_quantized_checkpoint(path)) return foreign_rows(path, source);
   return fs::exists(path / "rqat_quant.json") ? own_rows(path, source) : tensor_rows(source);
 }
 

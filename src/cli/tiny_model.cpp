@@ -7,6 +7,7 @@
 
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
+#include "rqat/io/gguf_architecture.h"
 #include "rqat/io/json_file.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/model/causal_lm.h"
@@ -63,10 +64,8 @@ json tokenizer_json() {
           {"model", {{"type", "BPE"}, {"vocab", byte_vocabulary()}, {"merges", json::array()}}}};
 }
 
-json model_json(const TinyModelConfig& config) {
-  const std::map<std::string, std::string> architectures{
-      {"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
-  return {{"architectures", {architectures.at(config.family)}},
+json common_json(const TinyModelConfig& config) {
+  return {{"architectures", {io::gguf_architecture_of_type(config.family)->class_name}},
           {"model_type", config.family},
           {"vocab_size", kVocabSize},
           {"hidden_size", config.hidden_size},
@@ -85,10 +84,60 @@ json model_json(const TinyModelConfig& config) {
           {"eos_token_id", kTurnEnd}};
 }
 
-std::vector<int64_t> shape_of(const std::string& name, const model::ModelConfig& config) {
-  if (name == "model.embed_tokens.weight") return {config.vocab_size, config.hidden_size};
-  const bool of_head = name.find("q_norm") != std::string::npos || name.find("k_norm") != std::string::npos;
-  return {of_head ? config.head_dim : config.hidden_size};
+/// What config.json has beyond the fields of every family: small numbers where the published ones are large, so that
+/// windows and experts are at work in short texts.
+json family_json(const TinyModelConfig& config) {
+  const int64_t head_dim = config.hidden_size / config.num_heads, window = 16;
+  if (config.family == "gemma2") {
+    return {{"hidden_activation", "gelu_pytorch_tanh"},
+            {"query_pre_attn_scalar", head_dim},
+            {"sliding_window", window},
+            {"attn_logit_softcapping", 50.0},
+            {"final_logit_softcapping", 30.0}};
+  }
+  if (config.family == "gemma3_text") {
+    return {{"hidden_activation", "gelu_pytorch_tanh"},
+            {"query_pre_attn_scalar", head_dim},
+            {"sliding_window", window},
+            {"sliding_window_pattern", 6},
+            {"rope_theta", 1e6},
+            {"rope_local_base_freq", 10000.0}};
+  }
+  if (config.family == "mistral") return {{"sliding_window", nullptr}};
+  if (config.family == "olmo2") return {{"tie_word_embeddings", false}};
+  if (config.family == "olmo3") return {{"tie_word_embeddings", false}, {"sliding_window", window}};
+  if (config.family == "phi3") {
+    return {{"sliding_window", nullptr},
+            {"original_max_position_embeddings", config.max_length},
+            {"pad_token_id", kEndOfText}};
+  }
+  if (config.family == "qwen3_moe") {
+    return {{"num_experts", 4},         {"num_experts_per_tok", 2},
+            {"norm_topk_prob", true},   {"moe_intermediate_size", config.intermediate_size},
+            {"decoder_sparse_step", 1}, {"mlp_only_layers", json::array()}};
+  }
+  if (config.family == "smollm3") return {{"no_rope_layer_interval", 4}, {"pad_token_id", kEndOfText}};
+  return json::object();
+}
+
+json model_json(const TinyModelConfig& config) {
+  json fields = common_json(config);
+  fields.update(family_json(config));
+  return fields;
+}
+
+/// Joins linears that files of the family hold as one tensor.
+void join_fused(const model::CausalLM& structure, io::TensorMap& weights) {
+  for (int64_t layer = 0; layer < structure.config().num_hidden_layers; ++layer) {
+    for (const model::FusedLinear& fused : structure.options().fused) {
+      const std::string prefix = cat("model.layers.", layer, ".");
+      std::vector<at::Tensor> parts;
+      for (const std::string& part : fused.parts) {
+        parts.push_back(weights.extract(prefix + part + ".weight").mapped());
+      }
+      weights[prefix + fused.name + ".weight"] = at::cat(parts);
+    }
+  }
 }
 
 /// Every weight of the model that config.json describes, by the names the family itself uses.
@@ -97,6 +146,8 @@ io::TensorMap random_weights(const TinyModelConfig& config, const std::filesyste
   model::CausalLM structure(model::read_model_config(folder), factory, at::kFloat, at::kMeta);
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(config.seed));
   const at::ScalarType dtype = pipeline::dtype_by_name(config.dtype);
+  const auto shapes = structure.weight_shapes();
+  const double norm = 1 - structure.options().norm_style.weight_offset;
   io::TensorMap weights;
   for (const nn::LinearBase* linear : structure.linears()) {
     const nn::LinearSpec& spec = linear->spec();
@@ -105,10 +156,11 @@ io::TensorMap random_weights(const TinyModelConfig& config, const std::filesyste
   }
   for (const nn::Parameter* parameter : structure.parameters()) {
     if (parameter->role == nn::Role::kWeight || parameter->role == nn::Role::kBias) continue;  // the linears' own
-    const std::vector<int64_t> shape = shape_of(parameter->name, structure.config());
-    weights[parameter->name] =
-        shape.size() == 1 ? at::ones(shape, dtype) : (at::randn(shape, generator) * 0.02).to(dtype);
+    const std::vector<int64_t>& shape = shapes.at(parameter->name);
+    weights[parameter->name] = shape.size() == 1 ? at::full(shape, norm, at::TensorOptions(dtype))
+                                                 : (at::randn(shape, generator) * 0.02).to(dtype);
   }
+  join_fused(structure, weights);
   return weights;
 }
 
@@ -117,7 +169,9 @@ io::TensorMap random_weights(const TinyModelConfig& config, const std::filesyste
 void TinyModelConfig::fields(base::FieldVisitor& v) {
   v.field("out", out, "folder to write");
   v.required("out");
-  v.choice("family", family, {"llama", "qwen2", "qwen3"}, "model family");
+  std::vector<std::string> families;
+  for (const auto& entry : model::families().entries()) families.push_back(entry.name);
+  v.choice("family", family, families, "model family");
   v.field("hidden_size", hidden_size, "width", base::Range{8, 8192});
   v.field("intermediate_size", intermediate_size, "width inside the MLP", base::Range{8, 32768});
   v.field("num_layers", num_layers, "blocks", base::Range{1, 128});

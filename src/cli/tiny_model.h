@@ -16,8 +16,8 @@ struct TinyModelConfig : base::Config {
   std::vector<std::string> check() const override;
 };
 
-/// Writes the whole folder at `out`: weights N(0, 0.02^2) as usual at the start of training, embeddings tied, 256 byte
-/// tokens and
+/// Writes the whole folder at `out`: weights N(0, 0.02^2) as usual at the start of training, embeddings tied (but for
+/// OLMo), 256 byte tokens and
 /// <|im_start|>, <|im_end|>, <|endoftext|>.
 void write_tiny_model(const TinyModelConfig& config);
 

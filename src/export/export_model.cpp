@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <map>
+#include <set>
 
 #include "layers.h"
 #include "rqat/base/error.h"
@@ -13,27 +13,24 @@ namespace {
 
 using base::cat;
 
-/// Every quantized layer must be in the report, as packed.
-std::vector<std::string> layers_not_packed(const ExportReport& report, const Linears& linears) {
-  std::map<std::string, std::string> stored;
-  for (const ExportReport::Layer& layer : report.layers) stored[layer.name] = layer.stored_as;
+/// Every quantized weight must be in the report, as packed.
+std::vector<std::string> layers_not_packed(const ExportReport& report, const std::vector<StoredLinear>& stored) {
+  std::set<std::string> packed;
+  for (const ExportReport::Layer& layer : report.layers) {
+    if (layer.stored_as != "float") packed.insert(layer.name);
+  }
   std::vector<std::string> missing;
-  for (nn::LinearBase* linear : linears) {
-    if (!as_quantized(linear)) continue;
-    const auto found = stored.find(linear->name());
-    if (found == stored.end() || found->second == "float") missing.push_back(linear->name());
+  for (const StoredLinear& linear : stored) {
+    if (linear.quantized() && packed.count(linear.name) == 0) missing.push_back(linear.name);
   }
   return missing;
 }
 
 }  // namespace
 
-std::vector<std::string> Exporter::check_architecture(const model::ModelConfig& config) const {
-  const auto fused = model::families().make(config.model_type)->options(config).fused;
-  if (fused.empty()) return {};
-  return {cat("files of model_type ", config.model_type, " hold ", base::join(fused.front().parts, ", "),
-              " as one tensor ", fused.front().name, ", which exports do not write")};
-}
+std::vector<std::string> Exporter::check_architecture(const model::ModelConfig&) const { return {}; }
+
+std::vector<StoredLinear> Exporter::stored(model::CausalLM& model) const { return stored_linears(model); }
 
 const std::vector<std::string>& engines() {
   static const std::vector<std::string> names{"vllm", "sglang", "llama.cpp", "transformers", "mlx"};
@@ -46,6 +43,7 @@ std::vector<std::string> export_faults(const Exporter& exporter, model::CausalLM
   }
   std::vector<std::string> faults = exporter.check_architecture(model.config());
   for (std::string& fault : exporter.check(model.linears())) faults.push_back(std::move(fault));
+  if (faults.empty()) faults = stored_linear_faults(exporter.stored(model));
   if (!faults.empty() || engine.empty()) return faults;
   return exporter.advise(engine, model, "DIR").faults;
 }
@@ -60,7 +58,7 @@ Exported export_model(const Exporter& exporter, const std::string& name, model::
     base::remove_folder(folder);
     throw base::DataError(cat(folder.string(), ": ", why));
   };
-  const std::vector<std::string> missing = layers_not_packed(exported.report, model.linears());
+  const std::vector<std::string> missing = layers_not_packed(exported.report, exporter.stored(model));
   if (!missing.empty()) fail(cat("quantized layers that were not packed, removed: ", names_text(missing)));
   if (!engine.empty()) {
     const EngineAdvice advice = exporter.advise(engine, model, folder);

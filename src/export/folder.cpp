@@ -8,6 +8,7 @@
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
+#include "rqat/io/model_files.h"
 
 namespace rqat::exporting {
 
@@ -15,17 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using base::cat;
-
-constexpr const char* kCopied[] = {"generation_config.json",
-                                   "tokenizer.json",
-                                   "tokenizer_config.json",
-                                   "tokenizer.model",
-                                   "special_tokens_map.json",
-                                   "added_tokens.json",
-                                   "vocab.json",
-                                   "merges.txt",
-                                   "chat_template.jinja",
-                                   "chat_template.json"};
 
 /// The folder is replaced as a whole, so nothing else may be lost with it.
 void check_target(const fs::path& source, const fs::path& folder) {
@@ -53,9 +43,7 @@ void write_model_folder(const fs::path& source, const fs::path& folder,
   edit_config(config);
   base::write_folder(folder, [&](const fs::path& fresh) {
     io::write_json(fresh / "config.json", config);
-    for (const char* name : kCopied) {
-      if (fs::exists(source / name)) base::write_file(fresh / name, base::read_file(source / name));
-    }
+    io::copy_companion_files(source, fresh);
     write_weights(fresh);
   });
 }

@@ -1,4 +1,4 @@
-// Names and orders of llama.cpp for what rqat keeps under Hugging Face names.
+// What a model has to be for llama.cpp, and its metadata there.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,26 +6,26 @@
 #include <string>
 #include <vector>
 
+#include "rqat/io/gguf_architecture.h"
 #include "rqat/io/gguf_writer.h"
 #include "rqat/model/model_config.h"
 
 namespace rqat::exporting {
 
-/// llama.cpp's architecture of a family; "" when there is none that rqat writes.
-std::string gguf_architecture(const model::ModelConfig& config);
+/// The architecture of a family that gguf_architecture_faults() accepts.
+const io::GgufArchitecture& gguf_architecture(const model::ModelConfig& config);
 
 /// Why the architecture cannot be written, one message per reason; empty = it can.
 std::vector<std::string> gguf_architecture_faults(const model::ModelConfig& config);
 
-/// "blk.0.attn_q.weight" of "model.layers.0.self_attn.q_proj.weight"; "" for a tensor that has no place.
-std::string gguf_tensor_name(const std::string& name);
+/// Tokens within which llama.cpp computes the same: of families whose window it does not know, the window.
+int64_t gguf_context_length(const model::ModelConfig& config);
 
-/// Heads whose rows llama.cpp wants in the order (head, pair, half) instead of Hugging Face's (head, half, pair);
-/// 0 = the rows stay. `name` as in Hugging Face.
+/// Heads whose rows llama.cpp wants in another order (io::permute_rows); 0 = the rows stay. `name` as in Hugging Face.
 int64_t permuted_heads(const model::ModelConfig& config, const std::string& name);
-/// Rows into llama.cpp's order, and back. The tensor is [rows, ...].
-at::Tensor permute_rows(const at::Tensor& tensor, int64_t heads);
-at::Tensor unpermute_rows(const at::Tensor& tensor, int64_t heads);
+
+/// Whether the tensor is stored as 1 + itself: the norms of Gemma.
+bool stored_plus_one(const model::ModelConfig& config, const std::string& name);
 
 /// general.* and <architecture>.*; `file_type` as llama.cpp counts them.
 io::GgufMetadata gguf_model_metadata(const model::ModelConfig& config, const std::string& name, int64_t file_type);

@@ -139,10 +139,10 @@ struct Tables {
   at::Tensor codes, zero_points, scales, weights;  // [N, K]
 };
 
-Tables decode(const io::GgufReader& reader, const std::string& name, const Layout& layout, int64_t rows,
+Tables decode(const io::GgufReader& reader, const std::string& name, const Layout& layout, int64_t first, int64_t rows,
               int64_t columns) {
-  const int64_t blocks = columns / layout.values;
-  const uint8_t* data = reader.raw(name, rows * blocks * layout.bytes);
+  const int64_t row_bytes = columns / layout.values * layout.bytes;
+  const uint8_t* data = reader.raw(name, (first + rows) * row_bytes) + first * row_bytes;
   Tables tables{at::empty({rows, columns}, at::kInt), at::empty({rows, columns}, at::kInt),
                 at::empty({rows, columns}, at::kFloat), at::empty({rows, columns}, at::kFloat)};
   auto* codes = tables.codes.mutable_data_ptr<int32_t>();
@@ -165,24 +165,25 @@ Tables decode(const io::GgufReader& reader, const std::string& name, const Layou
 }  // namespace
 
 StoredLayer read_block_layer(const io::GgufReader& reader, const model::ModelConfig& config,
-                             const quant::FakeQuantLinear& layer) {
-  const std::string hf_name = layer.name() + ".weight", name = gguf_tensor_name(hf_name);
+                             const quant::FakeQuantLinear& layer, const StoredRows& place) {
+  const std::string hf_name = layer.name() + ".weight", name = gguf_tensor_name(gguf_architecture(config), hf_name);
   const auto found = reader.tensors().find(name);
   if (found == reader.tensors().end()) throw base::IoError(cat(reader.path().string(), ": has no tensor '", name, "'"));
   const int64_t rows = layer.spec().out_features, columns = layer.spec().in_features;
   const std::string where = cat(reader.path().string(), ": tensor '", name, "'");
-  if (found->second.shape != std::vector<int64_t>{rows, columns}) {
-    throw base::IoError(
-        cat(where, " is ", at::IntArrayRef(found->second.shape), ", expected [", rows, ", ", columns, "]"));
+  const std::vector<int64_t>& shape = found->second.shape;
+  // Experts have a dimension of their own before the rows.
+  if (shape.size() < 2 || shape.back() != columns || c10::multiply_integers(shape) != place.total * columns) {
+    throw base::IoError(cat(where, " is ", at::IntArrayRef(shape), ", expected [", place.total, ", ", columns, "]"));
   }
   const Layout* layout = find_layout(found->second.type);
   if (layout == nullptr || columns % layout->values != 0) {
     throw base::IoError(cat(where, " is of ggml type ", found->second.type, ", which holds no codes of rqat"));
   }
-  Tables tables = decode(reader, name, *layout, rows, columns);
+  Tables tables = decode(reader, name, *layout, place.first, rows, columns);
   const int64_t heads = permuted_heads(config, hf_name);
   for (at::Tensor* table : {&tables.codes, &tables.zero_points, &tables.scales, &tables.weights}) {
-    *table = unpermute_rows(*table, heads);
+    *table = io::unpermute_rows(*table, heads);
   }
   const int64_t group = layer.format().resolved_group(columns);
   StoredLayer stored;
@@ -199,16 +200,27 @@ StoredLayer read_block_layer(const io::GgufReader& reader, const model::ModelCon
   return stored;
 }
 
+at::Tensor read_float_tensor(const io::GgufReader& reader, const model::ModelConfig& config, const std::string& name,
+                             const std::map<std::string, StoredRows>& places) {
+  at::Tensor tensor = reader.read(gguf_tensor_name(gguf_architecture(config), name));
+  if (stored_plus_one(config, name)) return tensor - 1;
+  const auto place = places.find(name.substr(0, name.rfind('.')));
+  if (place != places.end() && place->second.count < place->second.total) {
+    tensor = tensor.view({place->second.total, -1}).narrow(0, place->second.first, place->second.count);
+  }
+  return io::unpermute_rows(tensor, permuted_heads(config, name));
+}
+
 model::ModelConfig stored_config(const io::GgufReader& reader, const model::ModelConfig& like) {
   model::ModelConfig config = like;
   const std::string prefix = reader.text("general.architecture") + ".";
   config.hidden_size = reader.integer(prefix + "embedding_length");
   config.intermediate_size = reader.integer(prefix + "feed_forward_length");
+  if (like.num_experts > 0) config.moe_intermediate_size = reader.integer(prefix + "expert_feed_forward_length");
   config.num_hidden_layers = reader.integer(prefix + "block_count");
   config.num_attention_heads = reader.integer(prefix + "attention.head_count");
   config.num_key_value_heads = reader.integer(prefix + "attention.head_count_kv");
   config.head_dim = reader.integer(prefix + "attention.key_length");
-  config.max_position_embeddings = reader.integer(prefix + "context_length");
   config.rms_norm_eps = reader.number(prefix + "attention.layer_norm_rms_epsilon");
   config.rope.theta = reader.number(prefix + "rope.freq_base");
   config.tie_word_embeddings = reader.tensors().count("output.weight") == 0;

@@ -1,5 +1,7 @@
 #include "gguf_vocabulary.h"
 
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "rqat/base/error.h"
@@ -15,7 +17,9 @@ namespace fs = std::filesystem;
 using base::cat;
 using nlohmann::json;
 
-enum TokenType : int64_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
+enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+constexpr double kNeverJoined = -1e9;
 
 constexpr const char* kQwenSplit =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
@@ -164,12 +168,67 @@ std::string chat_template_of(const fs::path& source, const json& settings) {
   return "";
 }
 
+/// A BPE of sentencepiece, as files of Llama 2, Mistral, Phi-3 and Gemma have it: characters, and bytes for those that
+/// the vocabulary lacks.
+bool is_sentencepiece(const json& tokenizer) {
+  return tokenizer.at("model").value("type", "BPE") == "BPE" && tokenizer.at("model").value("byte_fallback", false);
+}
+
 void check_kind(const json& tokenizer, const fs::path& file) {
-  const json& model = tokenizer.at("model");
-  const std::string type = model.value("type", "BPE");
-  if (type == "BPE" && !model.value("byte_fallback", false)) return;
-  throw base::IoError(cat(file.string(), ": a ", type, model.value("byte_fallback", false) ? " with byte fallback" : "",
-                          " vocabulary cannot be written to GGUF; only byte-level BPE can"));
+  const std::string type = tokenizer.at("model").value("type", "BPE");
+  if (type == "BPE") return;
+  throw base::IoError(cat(file.string(), ": a ", type, " vocabulary cannot be written to GGUF; only BPE can"));
+}
+
+bool is_byte(const std::string& token) {
+  return token.size() == 6 && base::starts_with(token, "<0x") && token.back() == '>';
+}
+
+/// Scores that make llama.cpp join tokens in the order of the merges: minus the place of the first merge that makes a
+/// token. Tokens that no merge makes are never the result of a join.
+std::vector<double> scores_of(const json& tokenizer, const Tokens& tokens) {
+  std::map<std::string, double> scores;
+  double rank = 0;
+  for (const json& merge : tokenizer.at("model").at("merges")) {
+    std::string joined =
+        merge.is_string() ? merge.get<std::string>() : merge.at(0).get<std::string>() + merge.at(1).get<std::string>();
+    if (merge.is_string()) joined.erase(joined.find(' ', 1), 1);
+    scores.try_emplace(std::move(joined), -rank++);
+  }
+  std::vector<double> list;
+  for (const std::string& text : tokens.texts) {
+    const auto found = scores.find(text);
+    list.push_back(found == scores.end() ? kNeverJoined : found->second);
+  }
+  return list;
+}
+
+/// Whether a space is put before the text: a normalizer that prepends, or a Metaspace pre-tokenizer that does.
+bool adds_space(const json& step) {
+  if (!step.is_object()) return false;
+  for (const char* list : {"normalizers", "pretokenizers"}) {
+    if (!step.contains(list)) continue;
+    for (const json& inner : step.at(list)) {
+      if (adds_space(inner)) return true;
+    }
+  }
+  const std::string type = step.value("type", "");
+  if (type == "Metaspace")
+    return step.value("prepend_scheme", "always") != "never" && step.value("add_prefix_space", true);
+  return type == "Prepend";
+}
+
+void add_sentencepiece(const json& tokenizer, Tokens& tokens,
+                       const std::function<void(const std::string&, io::GgufValue)>& add) {
+  for (size_t id = 0; id < tokens.texts.size(); ++id) {
+    if (tokens.types[id] == kNormal && is_byte(tokens.texts[id])) tokens.types[id] = kByte;
+    if (tokens.texts[id] == token_text(tokenizer.at("model").value("unk_token", json()))) tokens.types[id] = kUnknown;
+  }
+  add("ggml.model", std::string("llama"));
+  add("ggml.pre", std::string("default"));
+  add("ggml.scores", scores_of(tokenizer, tokens));
+  add("ggml.add_space_prefix",
+      adds_space(tokenizer.value("normalizer", json())) || adds_space(tokenizer.value("pre_tokenizer", json())));
 }
 
 void add_all(io::GgufMetadata& metadata, const fs::path& source, int64_t vocab_size, const std::string& pre_tokenizer) {
@@ -182,15 +241,19 @@ void add_all(io::GgufMetadata& metadata, const fs::path& source, int64_t vocab_s
   const json tokenizer = io::read_json(file);
   check_kind(tokenizer, file);
   const json settings = optional_json(source / "tokenizer_config.json"), config = io::read_json(source / "config.json");
-  const Tokens tokens = tokens_of(tokenizer, vocab_size, file);
+  Tokens tokens = tokens_of(tokenizer, vocab_size, file);
   const auto add = [&](const std::string& key, io::GgufValue value) {
     metadata.emplace_back("tokenizer." + key, std::move(value));
   };
-  add("ggml.model", std::string("gpt2"));
-  add("ggml.pre", pre_tokenizer == "auto" ? find_splitting(tokenizer, file) : pre_tokenizer);
+  if (is_sentencepiece(tokenizer)) {
+    add_sentencepiece(tokenizer, tokens, add);
+  } else {
+    add("ggml.model", std::string("gpt2"));
+    add("ggml.pre", pre_tokenizer == "auto" ? find_splitting(tokenizer, file) : pre_tokenizer);
+    add("ggml.merges", merges_of(tokenizer));
+  }
   add("ggml.tokens", tokens.texts);
   add("ggml.token_type", tokens.types);
-  add("ggml.merges", merges_of(tokenizer));
   for (const auto& [name, key] : {std::pair<const char*, const char*>{"bos_token", "bos"},
                                   {"eos_token", "eos"},
                                   {"pad_token", "padding"},

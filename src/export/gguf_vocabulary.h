@@ -9,10 +9,10 @@
 
 namespace rqat::exporting {
 
-/// Adds tokenizer.ggml.* and tokenizer.chat_template. Byte-level BPE only. `vocab_size`: rows of the embedding; ids
-/// without a token are padded. `pre_tokenizer`: llama.cpp's name of the splitting rule, "auto" = found from
-/// tokenizer.json. Throws IoError: no tokenizer.json, another kind of tokenizer, a splitting rule without a known name,
-/// more tokens than rows.
+/// Adds tokenizer.ggml.* and tokenizer.chat_template. BPE only: byte-level, or of sentencepiece. `vocab_size`: rows of
+/// the embedding; ids without a token are padded. `pre_tokenizer`: llama.cpp's name of the splitting rule, "auto" =
+/// found from tokenizer.json. Throws IoError: no tokenizer.json, another kind of tokenizer, a splitting rule without a
+/// known name, more tokens than rows.
 void add_vocabulary(io::GgufMetadata& metadata, const std::filesystem::path& source, int64_t vocab_size,
                     const std::string& pre_tokenizer);
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "folder.h"
+#include "layers.h"
 #include "pack_quantized.h"
 #include "packed_layers.h"
 #include "rqat/base/error.h"
@@ -43,8 +44,14 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-/// Shapes of the model's linears [N, K] by name.
-std::map<std::string, nn::LinearSpec> linears_of(const fs::path& source) {
+/// A weight of the checkpoint: that of one linear, or of several.
+struct Shape {
+  int64_t rows, columns;
+  std::vector<StoredRows> parts;  ///< with the linears' own names
+};
+
+/// By the names in the files.
+std::map<std::string, Shape> shapes_of(const fs::path& source) {
   static std::atomic<int> count{0};
   const fs::path scratch = fs::temp_directory_path() / cat("rqat_import_config_", ::getpid(), "_", count++);
   struct Remover {
@@ -58,9 +65,18 @@ std::map<std::string, nn::LinearSpec> linears_of(const fs::path& source) {
   write_plain_config(source, scratch);
   nn::FloatLayerFactory factory;
   model::CausalLM model(model::read_model_config(scratch), factory, at::kBFloat16, at::kMeta);
-  std::map<std::string, nn::LinearSpec> specs;
-  for (nn::LinearBase* linear : model.linears()) specs.emplace(linear->name(), linear->spec());
-  return specs;
+  std::map<std::string, Shape> shapes;
+  const std::vector<StoredLinear> stored = stored_linears(model);
+  const std::map<std::string, StoredRows> places = stored_rows(stored);
+  for (const StoredLinear& linear : stored) {
+    Shape shape{linear.rows(), linear.columns(), {}};
+    for (nn::LinearBase* part : linear.parts) {
+      const StoredRows& place = places.at(part->name());
+      shape.parts.push_back({part->name(), place.first, place.count, place.total});
+    }
+    shapes.emplace(linear.name, std::move(shape));
+  }
+  return shapes;
 }
 
 enum class Method { kGptq, kAwq, kCompressedTensors };
@@ -69,7 +85,7 @@ enum class Method { kGptq, kAwq, kCompressedTensors };
 class Checkpoint {
  public:
   explicit Checkpoint(const fs::path& folder)
-      : file_(folder / "config.json"), config_(io::read_json(file_)), source_(folder), specs_(linears_of(folder)) {
+      : file_(folder / "config.json"), config_(io::read_json(file_)), source_(folder), shapes_(shapes_of(folder)) {
     try {
       read_method();
       find_layers();
@@ -79,8 +95,17 @@ class Checkpoint {
   }
 
   const io::TensorSource& source() const { return source_; }
+  /// By the names in the files.
   const std::map<std::string, quant::QuantFormat>& formats() const { return formats_; }
-  const nn::LinearSpec& spec(const std::string& name) const { return specs_.at(name); }
+  const Shape& shape(const std::string& name) const { return shapes_.at(name); }
+  /// By the names of linears.
+  std::map<std::string, quant::QuantFormat> linear_formats() const {
+    std::map<std::string, quant::QuantFormat> formats;
+    for (const auto& [name, format] : formats_) {
+      for (const StoredRows& part : shape(name).parts) formats.emplace(part.name, format);
+    }
+    return formats;
+  }
   /// Whether a tensor belongs to a quantized layer (and is not its bias).
   bool is_part_of_a_layer(const std::string& tensor) const {
     const size_t dot = tensor.rfind('.');
@@ -90,10 +115,10 @@ class Checkpoint {
   StoredLayer read(const std::string& name) const {
     const quant::QuantFormat& format = formats_.at(name);
     StoredLayer layer = read_stored(name, format);
-    const nn::LinearSpec& expected = spec(name);
-    if (layer.codes.sizes() != at::IntArrayRef{expected.out_features, expected.in_features}) {
+    const Shape& expected = shape(name);
+    if (layer.codes.sizes() != at::IntArrayRef{expected.rows, expected.columns}) {
       throw IoError(cat(source_.path().string(), ": layer ", name, " is ", layer.codes.sizes(), ", expected [",
-                        expected.out_features, ", ", expected.in_features, "] by config.json"));
+                        expected.rows, ", ", expected.columns, "] by config.json"));
     }
     return layer;
   }
@@ -134,7 +159,7 @@ class Checkpoint {
     for (const std::string& tensor : source_.names()) {
       if (!ends_with(tensor, mark)) continue;
       const std::string name = tensor.substr(0, tensor.size() - mark.size());
-      if (specs_.count(name) == 0)
+      if (shapes_.count(name) == 0)
         fail(cat("the quantized layer ", name, " is no linear of the model that rqat reads"));
       formats_.emplace(name, format_of(name));
     }
@@ -143,7 +168,7 @@ class Checkpoint {
 
   quant::QuantFormat format_of(const std::string& name) const {
     quant::QuantFormat format;
-    const int64_t columns = spec(name).in_features;
+    const int64_t columns = shape(name).columns;
     if (method_ == Method::kCompressedTensors) {
       const PackedScheme scheme = scheme_of(config_, name, file_);
       format.num_bits = scheme.num_bits;
@@ -208,7 +233,7 @@ class Checkpoint {
   }
 
   StoredLayer read_stored(const std::string& name, const quant::QuantFormat& format) const {
-    const int64_t group = format.resolved_group(spec(name).in_features);
+    const int64_t group = format.resolved_group(shape(name).columns);
     if (method_ == Method::kGptq) return read_gptq(source_, name, format.num_bits, group, zeros_minus_one_);
     if (method_ == Method::kAwq) return read_awq(source_, name, group);
     return read_pack_quantized(source_, {format.num_bits, format.symmetric, format.group_size}, name);
@@ -217,7 +242,7 @@ class Checkpoint {
   fs::path file_;
   json config_;
   io::TensorSource source_;
-  std::map<std::string, nn::LinearSpec> specs_;
+  std::map<std::string, Shape> shapes_;
   Method method_ = Method::kGptq;
   bool zeros_minus_one_ = false;
   std::map<std::string, quant::QuantFormat> formats_;
@@ -253,6 +278,34 @@ struct Plans {
   TensorPlan model, state;
 };
 
+void plan_layer(const Checkpoint& checkpoint, const std::string& name, at::ScalarType dtype, Plans& plans) {
+  const quant::QuantFormat& format = checkpoint.formats().at(name);
+  const Shape& shape = checkpoint.shape(name);
+  const int64_t columns = shape.columns, bits = format.num_bits;
+  const int64_t group = format.resolved_group(columns), groups = format.num_groups(columns);
+  const at::ScalarType scale_type = format.scale_dtype == "float16" ? at::kHalf : at::kBFloat16;
+  const auto imported = [&checkpoint, name] { return import_layer(checkpoint, name); };
+  plans.model.add(name + ".weight", dtype, {shape.rows, columns}, [imported, group, dtype, name] {
+    const ImportedLayer read = imported();
+    if (read.raised > 0) {
+      base::log_warning(cat(name, ": ", read.raised, " of ", read.params.scale.numel(),
+                            " scales were below the smallest normal number and were raised to it"));
+    }
+    return ops::dequantize(read.codes, read.params.scale, read.params.zero_point, group, dtype);
+  });
+  for (const StoredRows& part : shape.parts) {
+    const auto rows = [part](const at::Tensor& tensor) {
+      return tensor.narrow(0, part.first, part.count).contiguous();
+    };
+    plans.state.add(part.name + ".weight_packed", at::kInt, {part.count, (columns * bits + 31) / 32},
+                    [imported, rows, bits] { return ops::pack_codes(rows(imported().codes), bits); });
+    plans.state.add(part.name + ".weight_scale", scale_type, {part.count, groups},
+                    [imported, rows, scale_type] { return rows(imported().params.scale).to(scale_type); });
+    plans.state.add(part.name + ".weight_zero_point", at::kByte, {part.count, groups},
+                    [imported, rows] { return rows(imported().params.zero_point); });
+  }
+}
+
 Plans plan_tensors(const Checkpoint& checkpoint, at::ScalarType dtype) {
   Plans plans;
   for (const std::string& name : checkpoint.source().names()) {
@@ -260,34 +313,17 @@ Plans plan_tensors(const Checkpoint& checkpoint, at::ScalarType dtype) {
     plans.model.add(name, dtype, checkpoint.source().info(name).shape,
                     [&checkpoint, name, dtype] { return checkpoint.source().read(name).to(dtype); });
   }
-  for (const auto& [name, format] : checkpoint.formats()) {
-    const nn::LinearSpec& spec = checkpoint.spec(name);
-    const int64_t rows = spec.out_features, columns = spec.in_features, bits = format.num_bits;
-    const int64_t group = format.resolved_group(columns), groups = format.num_groups(columns);
-    const at::ScalarType scale_type = format.scale_dtype == "float16" ? at::kHalf : at::kBFloat16;
-    const std::string layer = name;
-    const auto imported = [&checkpoint, layer] { return import_layer(checkpoint, layer); };
-    plans.model.add(name + ".weight", dtype, {rows, columns}, [imported, group, dtype] {
-      const ImportedLayer read = imported();
-      return ops::dequantize(read.codes, read.params.scale, read.params.zero_point, group, dtype);
-    });
-    plans.state.add(name + ".weight_packed", at::kInt, {rows, (columns * bits + 31) / 32}, [imported, layer, bits] {
-      const ImportedLayer read = imported();
-      if (read.raised > 0) {
-        base::log_warning(cat(layer, ": ", read.raised, " of ", read.params.scale.numel(),
-                              " scales were below the smallest normal number and were raised to it"));
-      }
-      return ops::pack_codes(read.codes, bits);
-    });
-    plans.state.add(name + ".weight_scale", scale_type, {rows, groups},
-                    [imported, scale_type] { return imported().params.scale.to(scale_type); });
-    plans.state.add(name + ".weight_zero_point", at::kByte, {rows, groups},
-                    [imported] { return imported().params.zero_point; });
-  }
+  for (const auto& [name, format] : checkpoint.formats()) plan_layer(checkpoint, name, dtype, plans);
   return plans;
 }
 
 }  // namespace
+
+bool is_mlx_folder(const fs::path& folder) {
+  if (!fs::exists(folder / "config.json")) return false;
+  const json config = io::read_json(folder / "config.json");
+  return config.is_object() && config.contains("quantization") && config.at("quantization").is_object();
+}
 
 bool is_quantized_checkpoint(const fs::path& folder) {
   if (!fs::is_directory(folder) || !fs::exists(folder / "config.json") || fs::exists(folder / kFormatsFile))
@@ -296,8 +332,16 @@ bool is_quantized_checkpoint(const fs::path& folder) {
   return config.is_object() && config.contains("quantization_config") && !config.at("quantization_config").is_null();
 }
 
+void visit_checkpoint(const fs::path& source, const std::function<void(const CheckpointLayer&)>& visit) {
+  const Checkpoint checkpoint(source);
+  for (const auto& [name, format] : checkpoint.formats()) {
+    const StoredLayer layer = checkpoint.read(name);
+    visit({name, format, layer.codes.size(0), layer.codes.size(1), layer.scale, layer.zero_point});
+  }
+}
+
 std::map<std::string, quant::QuantFormat> checkpoint_formats(const fs::path& source) {
-  return Checkpoint(source).formats();
+  return Checkpoint(source).linear_formats();
 }
 
 void write_plain_config(const fs::path& source, const fs::path& folder) {
@@ -317,9 +361,9 @@ void import_quantized(const fs::path& source, const fs::path& folder, const std:
     set_dtype(config, dtype);
   };
   write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
-    base::write_file(fresh / kFormatsFile, quant::write_formats(checkpoint.formats()));
+    base::write_file(fresh / kFormatsFile, quant::write_formats(checkpoint.linear_formats()));
     plans.state.write(fresh / "rqat_state.safetensors");
-    plans.model.write(fresh / "model.safetensors");
+    plans.model.write_model(fresh);
   });
 }
 

@@ -34,6 +34,18 @@ bool same_format(nn::LinearBase* first, nn::LinearBase* second) {
   return a && b ? a->format() == b->format() : a == b;
 }
 
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+template <class Make>
+at::Tensor joined(const Linears& parts, Make make) {
+  if (parts.size() == 1) return make(parts.front()).to(at::kCPU);
+  std::vector<at::Tensor> tensors;
+  for (nn::LinearBase* part : parts) tensors.push_back(make(part).to(at::kCPU));
+  return at::cat(tensors);
+}
+
 void check_parameters(const quant::FakeQuantLinear& layer) {
   if (!layer.scale_master().defined()) {
     throw base::DataError(cat("layer ", layer.name(), " (", layer.format().text(),
@@ -51,6 +63,68 @@ void check_parameters(const quant::FakeQuantLinear& layer) {
 }
 
 }  // namespace
+
+const quant::FakeQuantLinear* StoredLinear::quantized() const { return as_quantized(parts.front()); }
+
+std::string StoredLinear::format_text() const { return exporting::format_text(parts.front()); }
+
+int64_t StoredLinear::rows() const {
+  int64_t rows = 0;
+  for (nn::LinearBase* part : parts) rows += part->spec().out_features;
+  return rows;
+}
+
+int64_t StoredLinear::columns() const { return parts.front()->spec().in_features; }
+
+at::Tensor StoredLinear::codes() const {
+  return joined(parts, [](nn::LinearBase* part) { return as_quantized(part)->codes(); });
+}
+
+quant::QuantParams StoredLinear::params() const {
+  return {joined(parts, [](nn::LinearBase* part) { return as_quantized(part)->params().scale; }),
+          joined(parts, [](nn::LinearBase* part) { return as_quantized(part)->params().zero_point; })};
+}
+
+at::Tensor StoredLinear::dense_weight() const {
+  return joined(parts, [](nn::LinearBase* part) { return part->dense_weight(); });
+}
+
+std::vector<StoredLinear> stored_linears(const Linears& linears,
+                                         const std::function<std::string(const std::string&)>& stored_name) {
+  std::vector<StoredLinear> stored;
+  std::map<std::string, size_t> places;
+  for (nn::LinearBase* linear : linears) {
+    const std::string name = stored_name(linear->name());
+    const auto [place, fresh] = places.try_emplace(name, stored.size());
+    if (fresh) stored.push_back({name, {}});
+    stored[place->second].parts.push_back(linear);
+  }
+  return stored;
+}
+
+std::vector<StoredLinear> stored_linears(model::CausalLM& model) {
+  return stored_linears(model.linears(), [&](const std::string& name) {
+    for (const model::FusedLinear& fused : model.options().fused) {
+      for (const std::string& part : fused.parts) {
+        if (ends_with(name, "." + part)) return name.substr(0, name.size() - part.size()) + fused.name;
+      }
+    }
+    return name;
+  });
+}
+
+std::map<std::string, StoredRows> stored_rows(const std::vector<StoredLinear>& stored) {
+  std::map<std::string, StoredRows> places;
+  for (const StoredLinear& one : stored) {
+    int64_t first = 0;
+    for (nn::LinearBase* part : one.parts) {
+      const int64_t count = part->spec().out_features;
+      places[part->name()] = {one.name, first, count, one.rows()};
+      first += count;
+    }
+  }
+  return places;
+}
 
 quant::FakeQuantLinear* as_quantized(nn::LinearBase* linear) { return dynamic_cast<quant::FakeQuantLinear*>(linear); }
 
@@ -75,6 +149,20 @@ std::vector<std::string> common_faults(const Linears& linears) {
     faults.push_back(cat("none of the ", linears.size(),
                          " linear layers is quantized: run a quantize stage first, or serve the "
                          "folder as it is"));
+  }
+  return faults;
+}
+
+std::vector<std::string> stored_linear_faults(const std::vector<StoredLinear>& stored) {
+  std::vector<std::string> faults;
+  for (const StoredLinear& one : stored) {
+    for (nn::LinearBase* part : one.parts) {
+      if (same_format(one.parts.front(), part)) continue;
+      faults.push_back(cat(one.parts.front()->name(), " is ", one.format_text(), " but ", part->name(), " is ",
+                           format_text(part), ", and the file holds them as one tensor ", one.name,
+                           ": give them one format"));
+      break;
+    }
   }
   return faults;
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,11 +17,43 @@ using Linears = std::vector<nn::LinearBase*>;
 /// nullptr for a layer in float.
 quant::FakeQuantLinear* as_quantized(nn::LinearBase* linear);
 
+/// One weight of a file: that of a linear, or of several whose rows it holds one after the other (q, k and v of Phi-3;
+/// an expert's matrices in GGUF).
+struct StoredLinear {
+  std::string name;
+  Linears parts;
+
+  /// nullptr for one in float; the format of all parts otherwise.
+  const quant::FakeQuantLinear* quantized() const;
+  std::string format_text() const;  ///< "float" for one in float
+  int64_t rows() const;
+  int64_t columns() const;
+  at::Tensor codes() const;  ///< uint8 [rows, columns], on the CPU
+  quant::QuantParams params() const;
+  at::Tensor dense_weight() const;
+};
+
+/// Linears by the name that `stored_name` gives them, in the order of the model.
+std::vector<StoredLinear> stored_linears(const Linears& linears,
+                                         const std::function<std::string(const std::string&)>& stored_name);
+/// As files of Hugging Face hold them.
+std::vector<StoredLinear> stored_linears(model::CausalLM& model);
+
+/// Rows of a stored weight that are those of one linear.
+struct StoredRows {
+  std::string name;  ///< of the stored weight
+  int64_t first = 0, count = 0, total = 0;
+};
+/// Places of all linears, by their names.
+std::map<std::string, StoredRows> stored_rows(const std::vector<StoredLinear>& stored);
+
 /// "a, b, c (and 12 more)".
 std::string names_text(const std::vector<std::string>& names);
 
 /// Fault when no layer is quantized, or when a layer's number system is not integer codes with scale and zero point.
 std::vector<std::string> common_faults(const Linears& linears);
+/// Faults for linears of one stored weight that differ in format.
+std::vector<std::string> stored_linear_faults(const std::vector<StoredLinear>& stored);
 /// Faults for members of a set that engines compute as one matrix (q/k/v; gate/up) and that differ in format.
 std::vector<std::string> fused_set_faults(const Linears& linears);
 

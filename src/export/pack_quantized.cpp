@@ -112,12 +112,18 @@ PackedScheme scheme_of(const json& config, const std::string& name, const std::f
     throw base::IoError(cat("no group of quantization_config is for layer ", name));
   } catch (const json::exception& error) {
     throw base::IoError(cat(file.string(), ": quantization_config: ", error.what()));
+  } catch (const std::regex_error& error) {
+    throw base::IoError(cat(file.string(), ": quantization_config: a pattern of targets or ignore: ", error.what()));
   } catch (const base::IoError& error) {
     throw base::IoError(cat(file.string(), ": ", error.what()));
   }
 }
 
 at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t columns, const std::string& what) {
+  // Before anything is computed from a number that a file gives.
+  if (words.dim() == 2 && columns > words.size(1) * 32 / num_bits) {
+    fail_shape(what, words.sizes(), cat("words of 32 bits that hold ", columns, " codes of ", num_bits, " in a row"));
+  }
   const int64_t per_row = (columns * num_bits + 31) / 32;
   const int64_t padded = (columns + 32 / num_bits - 1) / (32 / num_bits);
   const bool dense = words.dim() == 2 && words.size(1) == per_row;

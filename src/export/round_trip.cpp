@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "layers.h"
@@ -78,6 +79,13 @@ at::Tensor reference_logits(model::CausalLM& like, const model::ModelConfig& con
   return plain.logits(plain.hidden(nn::make_token_batch(probe).to(like.device())));
 }
 
+/// Two digits are enough to judge a difference by.
+std::string short_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2g", value);
+  return text;
+}
+
 int64_t count_different(const at::Tensor& stored, const at::Tensor& expected, const std::string& what,
                         const fs::path& folder) {
   if (stored.sizes() != expected.sizes()) {
@@ -131,14 +139,13 @@ std::string RoundTrip::text() const {
     text += cat(", ", parameters_compared, " scales and zero points equal");
   }
   if (max_weight_difference > 0) {
-    text += cat(", weights differ by up to ", base::format_double(max_weight_difference),
+    text += cat(", weights differ by up to ", short_text(max_weight_difference),
                 max_weight_difference > allowed_weight_difference ? " of a step, MORE than " : " of a step (up to ",
-                base::format_double(allowed_weight_difference),
+                short_text(allowed_weight_difference),
                 max_weight_difference > allowed_weight_difference ? " that the format rounds away"
                                                                   : " is the format's rounding)");
   }
-  return cat(text, ", largest logit difference ", base::format_double(max_logit_difference),
-             " of the largest logit (fp32)");
+  return cat(text, ", largest logit difference ", short_text(max_logit_difference), " of the largest logit (fp32)");
 }
 
 RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
@@ -170,11 +177,26 @@ RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vec
 RoundTrip compare_folder(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
                          const LayerReader& read_layer) {
   const io::TensorSource source(folder);
+  const std::map<std::string, StoredRows> rows = stored_rows(stored_linears(model));
   StoredModel stored;
   stored.config = [&] { return read_exported_config(folder); };
-  stored.layer = [&](const quant::FakeQuantLinear& layer) { return read_layer(layer, source); };
-  stored.tensor = [&](const std::string& name) { return source.read(name); };
+  stored.layer = [&](const quant::FakeQuantLinear& layer) { return read_layer(layer, rows.at(layer.name()), source); };
+  stored.tensor = [&](const std::string& name) {
+    const auto place = rows.find(name.substr(0, name.rfind('.')));
+    if (place == rows.end()) return source.read(name);
+    const StoredRows& part = place->second;
+    return source.read(part.name + name.substr(name.rfind('.'))).narrow(0, part.first, part.count);
+  };
   return compare(model, folder, probe, stored);
+}
+
+StoredLayer rows_of(const StoredLayer& stored, const StoredRows& rows) {
+  if (rows.count == rows.total) return stored;
+  StoredLayer part = stored;
+  for (at::Tensor* tensor : {&part.codes, &part.scale, &part.zero_point, &part.weight}) {
+    if (tensor->defined()) *tensor = tensor->narrow(0, rows.first, rows.count).contiguous();
+  }
+  return part;
 }
 
 }  // namespace rqat::exporting

@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "layers.h"
 #include "rqat/export/exporter.h"
 #include "rqat/quant/fake_quant_linear.h"
 
@@ -36,9 +37,14 @@ RoundTrip compare(model::CausalLM& model, const std::filesystem::path& folder,
                   const std::vector<std::vector<int64_t>>& probe, const StoredModel& stored);
 
 /// Reads a layer of a folder with safetensors.
-using LayerReader = std::function<StoredLayer(const quant::FakeQuantLinear&, const io::TensorSource&)>;
+using LayerReader =
+    std::function<StoredLayer(const quant::FakeQuantLinear&, const StoredRows&, const io::TensorSource&)>;
 
-/// The same for a Hugging Face folder: config.json, and float tensors under their own names.
+/// A part of a stored weight.
+StoredLayer rows_of(const StoredLayer& stored, const StoredRows& rows);
+
+/// The same for a Hugging Face folder: config.json, and float tensors under their own names, or where the family fuses
+/// them as rows of another.
 RoundTrip compare_folder(model::CausalLM& model, const std::filesystem::path& folder,
                          const std::vector<std::vector<int64_t>>& probe, const LayerReader& read_layer);
 

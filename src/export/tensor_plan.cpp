@@ -18,13 +18,20 @@ int64_t TensorPlan::add(const std::string& name, const at::Tensor& tensor) {
   return add(name, tensor.scalar_type(), tensor.sizes().vec(), [tensor] { return tensor; });
 }
 
-void TensorPlan::write(const std::filesystem::path& file) const {
-  base::Progress progress("packing", static_cast<int64_t>(layout_.size()));
-  int64_t done = 0;
-  io::write_safetensors_streamed(file, layout_, [&](const std::string& name) {
-    progress.update(++done);
+std::function<at::Tensor(const std::string&)> TensorPlan::maker() const {
+  const auto progress = std::make_shared<base::Progress>("packing", static_cast<int64_t>(layout_.size()));
+  return [this, progress, done = int64_t{0}](const std::string& name) mutable {
+    progress->update(++done);
     return make_.at(name)();
-  });
+  };
+}
+
+void TensorPlan::write(const std::filesystem::path& file) const {
+  io::write_safetensors_streamed(file, layout_, maker());
+}
+
+void TensorPlan::write_model(const std::filesystem::path& folder) const {
+  io::write_model_tensors(folder, layout_, maker());
 }
 
 }  // namespace rqat::exporting

@@ -1,4 +1,4 @@
-// Tensors of a safetensors file, made one at a time while it is written.
+// Tensors of safetensors files, made one at a time while they are written.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,8 +22,12 @@ class TensorPlan {
   int64_t add(const std::string& name, const at::Tensor& tensor);
   /// Writes all of them into one file. Throws IoError.
   void write(const std::filesystem::path& file) const;
+  /// Writes them as the weights of a model folder, in shards when they are large. Throws IoError.
+  void write_model(const std::filesystem::path& folder) const;
 
  private:
+  std::function<at::Tensor(const std::string&)> maker() const;
+
   std::map<std::string, io::TensorInfo> layout_;
   std::map<std::string, std::function<at::Tensor()>> make_;
 };

@@ -191,8 +191,8 @@ void check_tensor(const std::string& name, const GgufTensorInfo& info, int64_t a
 }
 
 const char* kind_name(const GgufValue& value) {
-  constexpr const char* kNames[] = {"an integer",         "a number",          "a boolean",      "a text",
-                                    "a list of integers", "a list of numbers", "a list of texts"};
+  constexpr const char* kNames[] = {"an integer",         "a number",          "a boolean",       "a text",
+                                    "a list of integers", "a list of numbers", "a list of texts", "a list of booleans"};
   return kNames[value.index()];
 }
 
@@ -257,35 +257,59 @@ const std::vector<double>& GgufReader::numbers(const std::string& key) const {
   return typed<std::vector<double>>(*this, key);
 }
 
-at::Tensor GgufReader::read(const std::string& name) const {
+const GgufTensorInfo& GgufReader::info(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw IoError(cat(path_.string(), ": has no tensor '", name, "'"));
-  const GgufTensorInfo& info = found->second;
-  const GgmlType* type = find_ggml_type(info.type);
+  return found->second;
+}
+
+at::Tensor GgufReader::read(const std::string& name) const { return read_values(name, info(name).shape, 0); }
+
+at::Tensor GgufReader::read_part(const std::string& name, int64_t index) const {
+  const std::vector<int64_t>& shape = info(name).shape;
+  if (shape.size() < 2 || index < 0 || index >= shape[0]) {
+    throw IoError(
+        cat(path_.string(), ": tensor '", name, "' of shape ", at::IntArrayRef(shape), " has no entry ", index));
+  }
+  const std::vector<int64_t> part(shape.begin() + 1, shape.end());
+  return read_values(name, part, index * c10::multiply_integers(part));
+}
+
+/// Values `first` and on of the tensor, which fill `shape`: whole rows.
+at::Tensor GgufReader::read_values(const std::string& name, std::vector<int64_t> shape, int64_t first) const {
+  const GgmlType* type = find_ggml_type(info(name).type);
   if (type == nullptr) {
-    throw IoError(cat(path_.string(), ": tensor '", name, "' is stored as ", ggml_type_name(info.type),
+    throw IoError(cat(path_.string(), ": tensor '", name, "' is stored as ", ggml_type_name(info(name).type),
                       ", which is not supported (one of ", ggml_type_names(),
                       "); use a file of one of these types, e.g. the Q8_0 or F16 release of the model"));
   }
-  at::Tensor tensor = at::empty(info.shape, at::kFloat);
+  at::Tensor tensor = at::empty(shape, at::kFloat);
   float* target = tensor.mutable_data_ptr<float>();
-  const uint8_t* source = file_->data() + data_start_ + info.offset;
+  const uint8_t* source =
+      file_->data() + data_start_ + info(name).offset + first / type->block_values * type->block_bytes;
   const int64_t grain = (int64_t{1} << 20) / type->block_values;
   at::parallel_for(0, tensor.numel() / type->block_values, grain, [&](int64_t begin, int64_t end) {
-    dequantize_blocks(*type, source + begin * type->block_bytes, target + begin * type->block_values, end - begin);
+    type->dequantize(source + begin * type->block_bytes, target + begin * type->block_values, end - begin);
   });
   return tensor;
 }
 
+std::string GgufReader::type_of(const std::string& name) const { return ggml_type_name(info(name).type); }
+
+int64_t GgufReader::bytes_of(const std::string& name) const {
+  const GgmlType* type = find_ggml_type(info(name).type);
+  int64_t bytes = 0;
+  if (type != nullptr) tensor_bytes(info(name), *type, bytes);
+  return bytes;
+}
+
 const uint8_t* GgufReader::raw(const std::string& name, int64_t size) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) throw IoError(cat(path_.string(), ": has no tensor '", name, "'"));
-  const int64_t available = static_cast<int64_t>(file_->size()) - data_start_ - found->second.offset;
+  const int64_t offset = info(name).offset, available = static_cast<int64_t>(file_->size()) - data_start_ - offset;
   if (size > available) {
     throw IoError(cat(path_.string(), ": tensor '", name, "' of ", size, " bytes goes beyond the end of the file (",
                       available, " bytes left)"));
   }
-  return file_->data() + data_start_ + found->second.offset;
+  return file_->data() + data_start_ + offset;
 }
 
 }  // namespace rqat::io

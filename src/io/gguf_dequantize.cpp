@@ -7,33 +7,21 @@
 #include <iterator>
 #include <vector>
 
+#include "io/gguf_k_quants.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::io {
-namespace {
-
-constexpr uint32_t kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kBF16 = 30;
-constexpr int kBlock = 32;
-constexpr int kHalfBlock = kBlock / 2;
-
-constexpr GgmlType kTypes[] = {
-    {kF32, "F32", 1, 4},         {kF16, "F16", 1, 2},         {kBF16, "BF16", 1, 2},       {kQ4_0, "Q4_0", kBlock, 18},
-    {kQ4_1, "Q4_1", kBlock, 20}, {kQ5_0, "Q5_0", kBlock, 22}, {kQ5_1, "Q5_1", kBlock, 24}, {kQ8_0, "Q8_0", kBlock, 34},
-};
-
-/// Types that are only named, in messages.
-constexpr std::pair<uint32_t, const char*> kOtherNames[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},    {12, "Q4_K"},  {13, "Q5_K"},   {14, "Q6_K"},  {15, "Q8_K"},
-    {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},
-    {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},    {28, "F64"},   {29, "IQ1_M"},
-    {34, "TQ1_0"},   {35, "TQ2_0"},  {39, "MXFP4"},   {40, "NVFP4"}, {41, "Q1_0"},   {42, "Q2_0"},
-};
 
 float read_half(const uint8_t* source) {
   c10::Half value;
   std::memcpy(&value.x, source, sizeof(value.x));
   return static_cast<float>(value);
 }
+
+namespace {
+
+constexpr int kBlock = 32;
+constexpr int kHalfBlock = kBlock / 2;
 
 void dequantize_f16(const uint8_t* source, float* target) { *target = read_half(source); }
 
@@ -94,10 +82,46 @@ void dequantize_q8_0(const uint8_t* source, float* target) {
   for (int j = 0; j < kBlock; ++j) target[j] = static_cast<float>(codes[j]) * scale;
 }
 
-template <void (*Block)(const uint8_t*, float*)>
-void each_block(const GgmlType& type, const uint8_t* source, float* target, int64_t blocks) {
-  for (int64_t i = 0; i < blocks; ++i) Block(source + i * type.block_bytes, target + i * type.block_values);
+/// 64 values of 2 bits: value j at bits 2 * (j % 4) of byte j / 4.
+void dequantize_q2_0(const uint8_t* source, float* target) {
+  const float scale = read_half(source);
+  const uint8_t* codes = source + 2;
+  for (int j = 0; j < 64; ++j) target[j] = static_cast<float>((codes[j / 4] >> (2 * (j % 4)) & 3) - 1) * scale;
 }
+
+void copy_f32(const uint8_t* source, float* target, int64_t blocks) {
+  std::memcpy(target, source, static_cast<size_t>(blocks) * sizeof(float));
+}
+
+template <int64_t values, int64_t bytes, void (*block)(const uint8_t*, float*)>
+constexpr GgmlType type_of(uint32_t id, const char* name) {
+  return {id, name, values, bytes, each_block<values, bytes, block>};
+}
+
+constexpr GgmlType kTypes[] = {
+    {0, "F32", 1, 4, copy_f32},
+    type_of<1, 2, dequantize_f16>(1, "F16"),
+    type_of<1, 2, dequantize_bf16>(30, "BF16"),
+    type_of<32, 18, dequantize_q4_0>(2, "Q4_0"),
+    type_of<32, 20, dequantize_q4_1>(3, "Q4_1"),
+    type_of<32, 22, dequantize_q5_0>(6, "Q5_0"),
+    type_of<32, 24, dequantize_q5_1>(7, "Q5_1"),
+    type_of<32, 34, dequantize_q8_0>(8, "Q8_0"),
+    type_of<256, 84, dequantize_q2_k>(10, "Q2_K"),
+    type_of<256, 110, dequantize_q3_k>(11, "Q3_K"),
+    type_of<256, 144, dequantize_q4_k>(12, "Q4_K"),
+    type_of<256, 176, dequantize_q5_k>(13, "Q5_K"),
+    type_of<256, 210, dequantize_q6_k>(14, "Q6_K"),
+    type_of<256, 66, dequantize_tq2_0>(35, "TQ2_0"),
+    type_of<64, 18, dequantize_q2_0>(42, "Q2_0"),
+};
+
+/// Types that are only named, in messages.
+constexpr std::pair<uint32_t, const char*> kOtherNames[] = {
+    {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"},
+    {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},
+    {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {39, "MXFP4"},  {40, "NVFP4"},   {41, "Q1_0"},
+};
 
 }  // namespace
 
@@ -120,35 +144,6 @@ std::string ggml_type_names() {
   std::vector<std::string> names;
   for (const auto& type : kTypes) names.emplace_back(type.name);
   return base::join(names, ", ");
-}
-
-void dequantize_blocks(const GgmlType& type, const uint8_t* source, float* target, int64_t blocks) {
-  switch (type.id) {
-    case kF32:
-      std::memcpy(target, source, static_cast<size_t>(blocks) * sizeof(float));
-      break;
-    case kF16:
-      each_block<dequantize_f16>(type, source, target, blocks);
-      break;
-    case kBF16:
-      each_block<dequantize_bf16>(type, source, target, blocks);
-      break;
-    case kQ4_0:
-      each_block<dequantize_q4_0>(type, source, target, blocks);
-      break;
-    case kQ4_1:
-      each_block<dequantize_q4_1>(type, source, target, blocks);
-      break;
-    case kQ5_0:
-      each_block<dequantize_q5_0>(type, source, target, blocks);
-      break;
-    case kQ5_1:
-      each_block<dequantize_q5_1>(type, source, target, blocks);
-      break;
-    case kQ8_0:
-      each_block<dequantize_q8_0>(type, source, target, blocks);
-      break;
-  }
 }
 
 }  // namespace rqat::io

@@ -91,6 +91,9 @@ struct ValueWriter {
   }
   void operator()(const std::vector<double>& values) const { header.put_array<float>(kFloat, values); }
   void operator()(const std::vector<std::string>& values) const { header.put_texts(values); }
+  void operator()(const std::vector<bool>& values) const {
+    header.put_array<uint8_t>(kBool, std::vector<int>(values.begin(), values.end()));
+  }
 };
 
 std::string build_header(const GgufMetadata& metadata, const std::vector<GgufOutput>& tensors,

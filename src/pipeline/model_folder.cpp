@@ -13,6 +13,7 @@
 #include "rqat/io/gguf.h"
 #include "rqat/io/gguf_import.h"
 #include "rqat/io/json_file.h"
+#include "rqat/io/model_files.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/quant/fake_quant_linear.h"
 #include "rqat/quant/state.h"
@@ -93,11 +94,10 @@ at::ScalarType dtype_by_name(const std::string& name) {
 }
 
 void copy_model_files(const fs::path& source, const fs::path& folder) {
-  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                           "special_tokens_map.json", "vocab.json", "merges.txt", "chat_template.jinja"}) {
-    if (!fs::exists(source / name) || fs::weakly_canonical(source) == fs::weakly_canonical(folder)) continue;
-    base::write_file(folder / name, base::read_file(source / name));
-  }
+  if (fs::weakly_canonical(source) == fs::weakly_canonical(folder)) return;
+  if (fs::exists(source / "config.json"))
+    base::write_file(folder / "config.json", base::read_file(source / "config.json"));
+  io::copy_companion_files(source, folder);
 }
 
 bool needs_import(const fs::path& path) {
@@ -164,7 +164,10 @@ void save_model_folder(model::CausalLM& model, const fs::path& source, const fs:
     base::write_file(folder / kFormatsFile, quant::write_formats(formats));
     io::write_safetensors(folder / kStateFile, quant::state_tensors(model.linears()));
   }
-  io::write_safetensors(folder / "model.safetensors", model.weights());
+  const io::TensorMap weights = model.weights();
+  std::map<std::string, io::TensorInfo> layout;
+  for (const auto& [name, tensor] : weights) layout[name] = {tensor.scalar_type(), tensor.sizes().vec()};
+  io::write_model_tensors(folder, layout, [&](const std::string& name) { return weights.at(name); });
 }
 
 }  // namespace rqat::pipeline

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "program.h"
 #include "rqat/io/json_file.h"
@@ -34,8 +35,9 @@ std::string success(const std::string& arguments) {
 
 TEST(ExportCommand, PrintsLayersCommandAndComparison) {
   const std::string text = success("export --model w4 --format gptq --out gptq");
-  EXPECT_THAT(text,
-              AllOf(HasSubstr("model.layers.1.mlp.down_proj      w4_g32_sym  GPTQ v1"), HasSubstr("codes equal"),
+  const std::string columns_one_space_apart = std::regex_replace(text, std::regex(" +"), " ");
+  EXPECT_THAT(columns_one_space_apart,
+              AllOf(HasSubstr("model.layers.1.mlp.down_proj w4_g32_sym GPTQ v1"), HasSubstr("codes equal"),
                     HasSubstr("serve with: vllm serve gptq --dtype float16"), HasSubstr("note: compute in float16")));
 }
 
@@ -77,6 +79,30 @@ TEST(ExportCommand, WhatOthersQuantizedIsAStartingPoint) {
   success("train --config from_theirs.yaml --quiet");
   EXPECT_EQ(workplace().read("t/files/gptq/model.safetensors").size(),
             workplace().read("theirs/model.safetensors").size());
+}
+
+TEST(ConvertCommand, SaysWhyThereIsNothingToConvert) {
+  const auto failure = [](const std::string& input) {
+    const Outcome outcome = workplace().run("convert " + input + " converted");
+    EXPECT_NE(outcome.exit_code, 0);
+    return outcome.output;
+  };
+  EXPECT_THAT(failure("model"), HasSubstr("model: holds plain safetensors weights"));
+  success("export --model w4 --format mlx --out of_mlx");
+  EXPECT_THAT(failure("of_mlx"), HasSubstr("is quantized by MLX, which is not read"));
+  workplace().write("pytorch_model.bin", "pickled");
+  EXPECT_THAT(failure("pytorch_model.bin"), HasSubstr("pytorch_model.bin: pickled weights are not read"));
+  EXPECT_THAT(failure("absent"), HasSubstr("no such file or folder"));
+}
+
+TEST(InspectCommand, ReadsFoldersOfOthers) {
+  for (const char* format : {"gptq", "awq", "compressed_tensors"}) {
+    success(std::string("export --model w4 --out inspected --overwrite --format ") + format);
+    const std::string text = std::regex_replace(success("inspect inspected"), std::regex(" +"), " ");
+    EXPECT_THAT(text, AllOf(HasSubstr("model.layers.1.mlp.down_proj w4_g32"), HasSubstr("8..8, mean 8.00"),
+                            HasSubstr("model.layers.1.input_layernorm.weight BFloat16")))
+        << format;
+  }
 }
 
 std::string recipe(const std::string& formats, const std::string& engine, const std::string& quant = "num_bits: 2") {

@@ -125,16 +125,6 @@ TEST(ExportModel, LeavesNothingThatDiffers) {
   EXPECT_THAT(exporter.trip.text(), AllOf(HasSubstr("(up to 0.75 is the format's rounding)"), Not(HasSubstr("MORE"))));
 }
 
-TEST(ExportModel, RefusesFamiliesWithFusedTensors) {
-  model::ModelConfig config = even_config();
-  config.model_type = "phi3";
-  for (const char* name : {"compressed_tensors", "hf_dequantized", "gptq", "awq", "mlx"}) {
-    EXPECT_THAT(make_exporter(name)->check_architecture(config),
-                testing::ElementsAre(AllOf(HasSubstr("phi3"), HasSubstr("self_attn.qkv_proj"))));
-    EXPECT_THAT(make_exporter(name)->check_architecture(even_config()), IsEmpty());
-  }
-}
-
 TEST(ExportModel, AsksTheEngineFirst) {
   QuantizedModel quantized(policy_of(2, false, 32), even_config());
   const auto exporter = make_exporter("compressed_tensors");

@@ -238,9 +238,6 @@ TEST(Gguf, RefusesScalesWithoutAFloat16Value) {
 TEST(Gguf, RefusesOtherArchitectures) {
   model::ModelConfig config = even_config();
   const auto exporter = make_exporter("gguf");
-  config.model_type = "gemma2";
-  EXPECT_THAT(exporter->check_architecture(config),
-              ElementsAre(HasSubstr("model_type gemma2 cannot be written to GGUF")));
   config.model_type = "qwen2";
   config.rope.scaling = nn::RopeScaling::kYarn;
   EXPECT_THAT(exporter->check_architecture(config), ElementsAre(HasSubstr("rope scaling of this kind")));
@@ -254,6 +251,72 @@ TEST(Gguf, RefusesOtherArchitectures) {
   config.hidden_size = 40;
   EXPECT_THAT(make_exporter("gguf", "{embedding_type: q8_0}")->check_architecture(config),
               ElementsAre(HasSubstr("multiple of 32, not 40")));
+}
+
+TEST(Gguf, ScaledRopeComesBack) {
+  for (const nn::RopeScaling scaling : {nn::RopeScaling::kLlama3, nn::RopeScaling::kLinear}) {
+    model::ModelConfig config = even_config();
+    config.rope = {.scaling = scaling, .theta = 500000, .factor = 8, .original_length = 8192};
+    const auto quantized = quantized_source(policy_of(4, true, 32), config);
+    make_exporter("gguf")->write(*quantized->model, quantized->source, quantized->out);
+    const auto imported = quantized->folder.path() / "imported";
+    io::import_gguf(quantized->out / "model.gguf", imported, "float32");
+    const nn::RopeParameters rope = model::read_model_config(imported).rope;
+    EXPECT_EQ(rope.scaling, scaling);
+    EXPECT_EQ(rope.factor, 8);
+    EXPECT_EQ(rope.theta, 500000);
+  }
+}
+
+/// What the code of llama.cpp takes for granted, and a file cannot say.
+TEST(Gguf, RefusesWhatLlamaCppComputesOtherwise) {
+  const auto faults = [](const std::string& family, const std::function<void(model::ModelConfig&)>& change) {
+    model::ModelConfig config = even_config(family);
+    config.tie_word_embeddings = family != "olmo2" && family != "olmo3";
+    config.norm_topk_prob = true;
+    config.no_rope_layer_interval = 4;
+    config.hidden_act = family.find("gemma") == 0 ? "gelu_pytorch_tanh" : "silu";
+    config.query_pre_attn_scalar = 16;
+    config.sliding_window = 8;
+    config.sliding_window_pattern = 6;
+    if (family == "gemma2") config.attn_logit_softcapping = config.final_logit_softcapping = 30;
+    change(config);
+    return make_exporter("gguf")->check_architecture(config);
+  };
+  for (const auto& entry : model::families().entries()) {
+    EXPECT_THAT(faults(entry.name, [](model::ModelConfig&) {}), IsEmpty()) << entry.name;
+  }
+  const auto fault = [&](const std::string& family, const std::function<void(model::ModelConfig&)>& change) {
+    return ::testing::PrintToString(faults(family, change));
+  };
+  EXPECT_THAT(fault("gemma2", [](auto& c) { c.query_pre_attn_scalar = 144; }), HasSubstr("llama.cpp takes 16"));
+  EXPECT_THAT(fault("gemma2", [](auto& c) { c.hidden_act = "silu"; }), HasSubstr("hidden_activation"));
+  EXPECT_THAT(fault("gemma2", [](auto& c) { c.final_logit_softcapping = 0; }), HasSubstr("soft caps"));
+  EXPECT_THAT(fault("gemma2", [](auto& c) { c.tie_word_embeddings = false; }), HasSubstr("head of its own"));
+  EXPECT_THAT(fault("gemma3_text",
+                    [](auto& c) {
+                      c.layer_types = {"full_attention", "full_attention"};
+                    }),
+              HasSubstr("layer_types"));
+  EXPECT_THAT(fault("gemma3_text", [](auto& c) { c.local_rope = nn::RopeParameters{.theta = 5000}; }),
+              HasSubstr("rope of local layers"));
+  EXPECT_THAT(fault("qwen3_moe", [](auto& c) { c.norm_topk_prob = false; }), HasSubstr("norm_topk_prob"));
+  EXPECT_THAT(fault("qwen3_moe", [](auto& c) { c.mlp_only_layers = {1}; }), HasSubstr("layers without experts"));
+  EXPECT_THAT(fault("smollm3", [](auto& c) { c.no_rope_layers = {0, 1}; }), HasSubstr("no_rope_layers"));
+  EXPECT_THAT(fault("olmo2", [](auto& c) { c.tie_word_embeddings = true; }), HasSubstr("tied embeddings"));
+  EXPECT_THAT(fault("phi3", [](auto& c) { c.head_dim = 32; }), HasSubstr("heads that do not make up hidden_size"));
+  EXPECT_THAT(fault("qwen3", [](auto& c) { c.attention_bias = true; }), HasSubstr("attention_bias of qwen3"));
+}
+
+/// llama.cpp computes these families without their window.
+TEST(Gguf, CutsTheContextToAWindow) {
+  model::ModelConfig config = even_config("mistral");
+  config.sliding_window = 24;
+  const auto quantized = quantized_source(policy_of(4, true, 32), config);
+  const ExportReport report = make_exporter("gguf")->write(*quantized->model, quantized->source, quantized->out);
+  EXPECT_EQ(io::GgufReader(quantized->out / "model.gguf").integer("llama.context_length"), 24);
+  EXPECT_THAT(report.serve_command, HasSubstr("-c 24 "));
+  EXPECT_THAT(report.notes, ElementsAre(HasSubstr("sliding window of 24 tokens")));
 }
 
 TEST(Gguf, RefusesTokenizersWithoutAPlace) {

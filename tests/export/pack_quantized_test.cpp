@@ -32,6 +32,16 @@ TEST(PackQuantized, RefusesAnotherNumberOfWords) {
   EXPECT_THAT(message, HasSubstr("[2, 3], expected [rows, 2]"));
 }
 
+TEST(PackQuantized, NumbersOfAHostileFileDoNotOverflow) {
+  // Times 3 bits these are 2 modulo 2^64, and negative: no more words than 1 would then be asked for.
+  for (const int64_t columns : {int64_t{6148914691236517206}, int64_t{1} << 62, int64_t{11}}) {
+    const std::string message = message_of<base::IoError>([&] {
+      unpack_bits(at::zeros({2, 1}, at::kInt), 3, columns, "layer.weight_packed");
+    });
+    EXPECT_THAT(message, HasSubstr(base::cat("words of 32 bits that hold ", columns, " codes of 3")));
+  }
+}
+
 json config_with(const json& groups, const json& ignore = {"lm_head"}) {
   return {{"quantization_config",
            {{"quant_method", "compressed-tensors"},
@@ -74,6 +84,12 @@ TEST(PackQuantized, RefusesConfigsOfOtherFormats) {
   json other = config_with({{"group_0", group({"Linear"}, 4)}});
   other["quantization_config"]["format"] = "nvfp4-pack-quantized";
   EXPECT_THAT(message(other), HasSubstr("expected compressed-tensors, pack-quantized"));
+}
+
+TEST(PackQuantized, RefusesPatternsThatAreNone) {
+  const json config = config_with({{"group_0", group({"re:("}, 4)}});
+  EXPECT_THAT(message_of<base::IoError>([&] { scheme_of(config, "layer", "f/config.json"); }),
+              HasSubstr("f/config.json: quantization_config: a pattern of targets or ignore"));
 }
 
 }  // namespace

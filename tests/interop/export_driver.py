@@ -4,13 +4,15 @@ Environment: RQAT_BIN = the rqat program.
 """
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 
 import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
 SIZES = dict(vocab_size=259, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
@@ -94,3 +96,46 @@ def random_ids(count=3, length=40):
 
 def relative_difference(logits, expected):
     return ((logits - expected).abs().max() / expected.abs().max()).item()
+
+
+def read_by_gptqmodel(folders, work):
+    """(weights by layer, logits of random_ids()) of each GPTQ or AWQ folder. GPTQModel has a venv of its own, and takes long
+    to start."""
+    root = pathlib.Path(os.environ.get("RQAT_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+    python = root / ".venvs/peers/bin/python"
+    if not python.exists():
+        pytest.skip(".venvs/peers is missing; tools/setup --peers makes it")
+    (work / "probe.json").write_text(json.dumps(random_ids()))
+    files = [work / f"theirs-{number}.safetensors" for number in range(len(folders))]
+    pairs = [path for pair in zip(folders, files) for path in pair]
+    done = subprocess.run([python, pathlib.Path(__file__).with_name("gptqmodel_reader.py"), work / "probe.json", *pairs],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    read = [load_file(file) for file in files]
+    return [(weights, weights.pop("logits")) for weights in read]
+
+
+def with_flipped_bit(folder, copy, tensor, row, column, bit):
+    """A copy of the folder with one bit of an int32 tensor flipped."""
+    shutil.copytree(folder, copy)
+    tensors = load_file(copy / "model.safetensors")
+    tensors[tensor][row, column] ^= 1 << bit
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+def check_by_gptqmodel(stages, folders, work, flipped, flipped_weight):
+    """Weights and logits of `folders` are those of their stages; in the folder `flipped`, made from the first, one weight
+    differs: (layer, [output, input])."""
+    *read, (weights, _) = read_by_gptqmodel([*folders, flipped], work)
+    for stage, folder, (theirs, logits) in zip(stages, folders, read):
+        expected = weights_of(stage)
+        assert set(theirs) == set(expected)
+        for layer, weight in expected.items():
+            assert torch.equal(theirs[layer], weight), (folder, layer)
+        difference = relative_difference(logits, stage_logits(stage, random_ids(), work))
+        print(f"{folder}: relative difference of logits {difference:.2e}")
+        assert difference < 5e-3  # it computes in float16
+    layer, place = flipped_weight
+    for name, weight in weights_of(stages[0]).items():
+        assert torch.nonzero(weights[name] != weight).tolist() == ([place] if name == layer else []), name

@@ -1,4 +1,4 @@
-"""Our AWQ files through an unpacker written from the format's description, on tiny random models.
+"""Our AWQ files through an unpacker written from the format's description and through GPTQModel, on tiny random models.
 
 Environment: RQAT_BIN = the rqat program.
 """
@@ -51,3 +51,17 @@ def test_the_config_is_what_transformers_parses(tmp_path):
     folder, _ = driver.exported(stage, tmp_path / "run", "awq")
     config = AwqConfig.from_dict(json.loads((folder / "config.json").read_text())["quantization_config"])
     assert config.bits == 4 and config.group_size == 32 and config.zero_point
+
+
+def test_gptqmodel_reads_the_same_weights(tmp_path):
+    source = driver.float_model(tmp_path / "model", "qwen2", tied=False)
+    stages, folders = [], []
+    for symmetric in (False, True):
+        work = tmp_path / str(symmetric)
+        work.mkdir()
+        stages.append(driver.quantized(source, work / "stage", 4, symmetric, 32))
+        folders.append(driver.exported(stages[-1], work / "run", "awq")[0])
+    layer = "model.layers.1.mlp.up_proj"
+    # Word 1 holds outputs 8..15, bit 20 is of nibble 5, which is the fourth of them.
+    flipped = driver.with_flipped_bit(folders[0], tmp_path / "flipped", layer + ".qweight", 21, 1, 20)
+    driver.check_by_gptqmodel(stages, folders, tmp_path, flipped, (layer, [11, 21]))

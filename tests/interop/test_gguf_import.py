@@ -72,7 +72,7 @@ def rotate_half_rows(values, heads):
     return values.reshape(heads, shape[0] // heads // 2, 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
 
 
-def expected_tensors(path, heads=None, kv_heads=None):
+def expected_tensors(path, heads=None, kv_heads=None, dtype=torch.bfloat16):
     tensors = {}
     for tensor in gguf.GGUFReader(path).tensors:
         values = quants.dequantize(tensor.data, tensor.tensor_type).reshape(tuple(reversed(tensor.shape.tolist())))
@@ -80,7 +80,7 @@ def expected_tensors(path, heads=None, kv_heads=None):
             values = rotate_half_rows(values, heads)
         if heads and ".attn_k." in tensor.name:
             values = rotate_half_rows(values, kv_heads)
-        tensors[hf_name(tensor.name)] = torch.from_numpy(np.array(values, dtype=np.float32)).to(torch.bfloat16)
+        tensors[hf_name(tensor.name)] = torch.from_numpy(np.array(values, dtype=np.float32)).to(dtype)
     return tensors
 
 
@@ -103,16 +103,30 @@ def byte_tokens():
     return sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
 
 
-def write_model(path, architecture, weight_type, tied, tokens=None, merges=("t h", "th e"), pre="qwen2"):
+# Offsets of the float16 numbers in a block, of types that the gguf package reads but does not write.
+HALVES = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,), Type.TQ2_0: (64,)}
+
+
+def random_blocks(rng, shape, type_):
+    """Blocks of any bits, but for finite scales."""
+    values, size = gguf.GGML_QUANT_SIZES[type_]
+    blocks = rng.integers(0, 256, (int(np.prod(shape)) // values, size), np.uint8)
+    for offset in HALVES[type_]:
+        blocks[:, offset:offset + 2] = rng.normal(size=len(blocks)).astype(np.float16).reshape(-1, 1).view(np.uint8)
+    return blocks.reshape(shape[0], -1)
+
+
+def write_model(path, architecture, weight_type, tied, tokens=None, merges=("t h", "th e"), pre="qwen2", wide=False):
+    hidden, intermediate, head_dim = (256, 512, 64) if wide else (HIDDEN, INTERMEDIATE, HEAD_DIM)
     tokens = tokens or [*byte_tokens(), "th", "the", "<|im_start|>", "<|im_end|>"]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(LAYERS)
     writer.add_context_length(128)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_feed_forward_length(INTERMEDIATE)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(intermediate)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
-    writer.add_key_length(HEAD_DIM)
+    writer.add_key_length(head_dim)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(500000.0)
     writer.add_tokenizer_model("gpt2")
@@ -125,28 +139,31 @@ def write_model(path, architecture, weight_type, tied, tokens=None, merges=("t h
     rng = np.random.default_rng(7)
 
     def add(name, shape, type_=Type.F32):
-        values = rng.normal(size=shape).astype(np.float32)
-        writer.add_tensor(name, quants.quantize(values, type_), raw_dtype=type_)
+        if type_ in HALVES:
+            data = random_blocks(rng, shape, type_)
+        else:
+            data = quants.quantize(rng.normal(size=shape).astype(np.float32), type_)
+        writer.add_tensor(name, data, raw_dtype=type_)
 
-    add("token_embd.weight", (len(tokens), HIDDEN), Type.Q8_0)
-    add("output_norm.weight", (HIDDEN,))
+    add("token_embd.weight", (len(tokens), hidden), Type.Q8_0)
+    add("output_norm.weight", (hidden,))
     if not tied:
-        add("output.weight", (len(tokens), HIDDEN), weight_type)
+        add("output.weight", (len(tokens), hidden), weight_type)
     for layer in range(LAYERS):
         block = f"blk.{layer}."
-        rows = {"attn_q": HEADS * HEAD_DIM, "attn_k": KV_HEADS * HEAD_DIM, "attn_v": KV_HEADS * HEAD_DIM,
-                "ffn_gate": INTERMEDIATE, "ffn_up": INTERMEDIATE}
+        rows = {"attn_q": HEADS * head_dim, "attn_k": KV_HEADS * head_dim, "attn_v": KV_HEADS * head_dim,
+                "ffn_gate": intermediate, "ffn_up": intermediate}
         for name, count in rows.items():
-            add(f"{block}{name}.weight", (count, HIDDEN), weight_type)
+            add(f"{block}{name}.weight", (count, hidden), weight_type)
             if architecture == "qwen2" and name.startswith("attn"):
                 add(f"{block}{name}.bias", (count,))
-        add(block + "attn_output.weight", (HIDDEN, HEADS * HEAD_DIM), weight_type)
-        add(block + "ffn_down.weight", (HIDDEN, INTERMEDIATE), weight_type)
-        add(block + "attn_norm.weight", (HIDDEN,))
-        add(block + "ffn_norm.weight", (HIDDEN,))
+        add(block + "attn_output.weight", (hidden, HEADS * head_dim), weight_type)
+        add(block + "ffn_down.weight", (hidden, intermediate), weight_type)
+        add(block + "attn_norm.weight", (hidden,))
+        add(block + "ffn_norm.weight", (hidden,))
         if architecture == "qwen3":
-            add(block + "attn_q_norm.weight", (HEAD_DIM,))
-            add(block + "attn_k_norm.weight", (HEAD_DIM,))
+            add(block + "attn_q_norm.weight", (head_dim,))
+            add(block + "attn_k_norm.weight", (head_dim,))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -169,6 +186,14 @@ def test_small_model(rqat, tmp_path, architecture, weight_type):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     assert tokenizer.eos_token == "<|im_end|>"
     assert tokenizer.convert_ids_to_tokens(tokenizer("the<|im_end|>")["input_ids"]) == ["the", "<|im_end|>"]
+
+
+@pytest.mark.parametrize("weight_type", [type_.name for type_ in HALVES])
+def test_blocks_of_256(rqat, tmp_path, weight_type):
+    source, folder = tmp_path / "model.gguf", tmp_path / "hf"
+    write_model(source, "qwen2", Type[weight_type], True, wide=True)
+    subprocess.run([rqat, "convert", str(source), str(folder), "--dtype", "float32"], check=True)
+    assert_same_tensors(folder, expected_tensors(source, dtype=torch.float32))
 
 
 TEXTS = ["Hello, world!  It's 12345 o'clock.\n\n  Tabs\tand 3.14\r\n",

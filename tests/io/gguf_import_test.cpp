@@ -282,7 +282,7 @@ TEST_F(GgufImportTest, FaultsOfTheModelAreNamed) {
   };
   ModelFile other;
   other.architecture = "mamba";
-  expect_error("architecture 'mamba' is not supported (one of llama, qwen2, qwen3)", other);
+  expect_error("architecture 'mamba' is not supported (one of gemma2, gemma3, llama, olmo2, phi3", other);
   expect_error("has no metadata key 'llama.embedding_length'", without("llama.embedding_length"));
   expect_error("has no metadata key 'llama.attention.layer_norm_rms_epsilon'", without("llama.eps"));
   expect_error("'llama.attention.head_count' is 0, expected 1..", replaced("llama.attention.head_count", 0));
@@ -311,7 +311,7 @@ TEST_F(GgufImportTest, FaultsOfTheModelAreNamed) {
   expect_error("has no tensor 'blk.0.attn_k.bias'", half_biased);
   ModelFile scaled;
   scaled.tensor("rope_freqs.weight", {2});
-  expect_error("scaled rotary embeddings are not supported", scaled);
+  expect_error("tensor 'rope_freqs.weight' is not what Llama 3 scales", scaled);
   ModelFile yarn;
   yarn.builder.text("llama.rope.scaling.type", "yarn");
   expect_error("llama.rope.scaling.type is 'yarn'", yarn);

@@ -150,6 +150,18 @@ TEST(Gguf, ReadsEveryMetadataType) {
   RQAT_EXPECT_IO_ERROR(reader.numbers("texts"), "is a list of texts, expected a list of numbers");
 }
 
+TEST(Gguf, TwoBitBlocks) {
+  // d = 0.5; byte 0x1b holds the codes 3, 2, 1, 0 in its pairs, low bits first.
+  const TemporaryFolder folder;
+  const std::string q2_0 = bytes_of<uint16_t>(0x3800) + std::string(16, '\x1b');
+  const at::Tensor narrow = open(folder, GgufBuilder().tensor("w", {64}, 42, q2_0).build()).read("w");
+  EXPECT_TRUE(at::equal(narrow, at::tensor({1.0f, 0.5f, 0.0f, -0.5f}).repeat({16})));
+  // TQ2_0: pair i / 32 % 4 of byte i % 32 of the half.
+  const std::string tq2_0 = std::string(64, '\x1b') + bytes_of<uint16_t>(0x3800);
+  const at::Tensor wide = open(folder, GgufBuilder().tensor("w", {256}, 35, tq2_0).build()).read("w");
+  EXPECT_TRUE(at::equal(wide, at::tensor({1.0f, 0.5f, 0.0f, -0.5f}).repeat_interleave(32).repeat({2})));
+}
+
 TEST(Gguf, FaultsAreNamed) {
   const TemporaryFolder folder;
   const auto expect = [&](const std::string& bytes, const std::string& part) {
@@ -180,8 +192,8 @@ TEST(Gguf, FaultsAreNamed) {
   expect(with_tensor({int64_t{1} << 40, int64_t{1} << 40}, 0, 0), "is not possible for F32");
   expect(with_tensor({48}, 8, 0), "shape [48] is not possible for Q8_0");
   expect(GgufBuilder().tensor_at("w", {1}, 0, ~uint64_t{0}, "1234").build(), "does not fit in a signed 64-bit integer");
-  const GgufReader k_quant = open(folder, with_tensor({256}, 12, 0));
-  RQAT_EXPECT_IO_ERROR(k_quant.read("w"), "tensor 'w' is stored as Q4_K, which is not supported (one of F32, F16");
+  const GgufReader other = open(folder, with_tensor({256}, 23, 0));
+  RQAT_EXPECT_IO_ERROR(other.read("w"), "tensor 'w' is stored as IQ4_XS, which is not supported (one of F32, F16");
   const GgufReader unknown = open(folder, with_tensor({256}, 99, 0));
   RQAT_EXPECT_IO_ERROR(unknown.read("w"), "is stored as type 99");
 }

@@ -8,6 +8,7 @@
 
 #include "io/corruption.h"
 #include "rqat/base/files.h"
+#include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 
 namespace rqat::io {
@@ -203,6 +204,35 @@ TEST_F(TensorSourceTest, FaultsAreNamed) {
   write_safetensors(folder_ / "s1.safetensors", {{"b", at::ones({2})}});
   write_index({{"a", "s1.safetensors"}});
   expect_error("tensor 'a' is not in 's1.safetensors'");
+}
+
+TEST(ModelShards, AreWhatTheIndexSays) {
+  const TemporaryFolder folder;
+  std::map<std::string, TensorInfo> layout;
+  TensorMap tensors;
+  for (int64_t i = 0; i < 5; ++i) {
+    const std::string name = base::cat("w", i);
+    tensors[name] = at::full({4, 8}, static_cast<double>(i));
+    layout[name] = {at::kFloat, {4, 8}};
+  }
+  std::vector<std::string> made;
+  const auto make = [&](const std::string& name) {
+    made.push_back(name);
+    return tensors.at(name);
+  };
+  for (const char* name : {"whole", "cut"}) std::filesystem::create_directories(folder / name);
+  write_model_tensors(folder / "whole", layout, make);
+  EXPECT_TRUE(std::filesystem::exists(folder / "whole/model.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "whole/model.safetensors.index.json"));
+  write_model_tensors(folder / "cut", layout, make, 2 * 4 * 8 * 4);
+  EXPECT_EQ(made.size(), 10u);  // each once per writing
+  const nlohmann::json index = read_json(folder / "cut/model.safetensors.index.json");
+  EXPECT_EQ(index["metadata"]["total_size"], 5 * 4 * 8 * 4);
+  EXPECT_EQ(index["weight_map"]["w1"], "model-00001-of-00003.safetensors");
+  EXPECT_EQ(index["weight_map"]["w4"], "model-00003-of-00003.safetensors");
+  EXPECT_FALSE(std::filesystem::exists(folder / "cut/model.safetensors"));
+  const TensorSource source(folder / "cut");
+  for (const auto& [name, tensor] : tensors) EXPECT_TRUE(at::equal(source.read(name), tensor)) << name;
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ inline io::TensorMap random_weights(const ModelConfig& config, uint64_t seed = 1
   io::TensorMap map;
   const auto normal = [](at::IntArrayRef shape) { return at::randn(shape) * 0.2; };
   const auto norm = [](int64_t size) { return at::rand({size}) + 0.5; };
-  if (config.model_type == "qwen3_moe") {
+  if (config.model_type == "qwen3_moe" || config.model_type == "phi3") {
     nn::FloatLayerFactory factory;
     for (const auto& [name, shape] : CausalLM(config, factory, at::kFloat, at::kMeta).weight_shapes())
       map[name] = shape.size() == 1 ? norm(shape[0]) : normal(shape);

@@ -12,12 +12,16 @@
 
 namespace rqat::exporting {
 
+struct StoredLinear;
+
 struct ExportReport {
   struct Layer {
     std::string name, format, stored_as;
     int64_t bytes = 0;
   };
-  std::vector<Layer> layers;       ///< one per linear; `stored_as` "float" for those kept in float by the policy
+  /// One per linear, or per tensor of the files that holds several; `stored_as` "float" for those kept in float by the
+  /// policy.
+  std::vector<Layer> layers;
   int64_t total_bytes = 0;         ///< of all files of the folder
   std::string serve_command;       ///< e.g. "vllm serve DIR --max-model-len 4096"; "" when the engine cannot load them
   std::vector<std::string> notes;  ///< what the engine needs for these files
@@ -57,8 +61,10 @@ class Exporter {
   /// too.
   virtual std::vector<std::string> check(const std::vector<nn::LinearBase*>& linears) const = 0;
   /// The same for what lies beyond the linears: the architecture and its options.
-  /// Here: families whose files hold several linears as one tensor (phi3), which exporters do not join again.
   virtual std::vector<std::string> check_architecture(const model::ModelConfig& config) const;
+  /// The model's linears as these files hold them: where several are one tensor (q, k and v of Phi-3, the experts of a
+  /// layer in GGUF), as one.
+  virtual std::vector<StoredLinear> stored(model::CausalLM& model) const;
   /// The engine these files are made for first of all, one of engines().
   virtual std::string home_engine() const = 0;
   /// Whether `engine` (one of engines()) loads such files in `folder`; works on a meta model too.

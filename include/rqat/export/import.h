@@ -1,7 +1,10 @@
 // Quantized Hugging Face checkpoints as starting points: their codes, scales and zero points stay what they are.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -13,6 +16,9 @@ namespace rqat::exporting {
 /// of rqat's.
 bool is_quantized_checkpoint(const std::filesystem::path& folder);
 
+/// Whether config.json says that MLX quantized the folder, which is not read.
+bool is_mlx_folder(const std::filesystem::path& folder);
+
 /// Turns a folder in GPTQ (versions 1 and 2), AWQ (GEMM) or compressed-tensors (pack-quantized, the packing of before
 /// May 2026 included) into a stage folder: model.safetensors (W_hat and the other tensors in `dtype`: bfloat16 |
 /// float32), rqat_quant.json, rqat_state.safetensors, config.json without quantization_config, and the tokenizer's
@@ -23,6 +29,16 @@ bool is_quantized_checkpoint(const std::filesystem::path& folder);
 /// that is missing or has another shape or dtype; ConfigError on an unknown dtype.
 void import_quantized(const std::filesystem::path& source, const std::filesystem::path& folder,
                       const std::string& dtype);
+
+struct CheckpointLayer {
+  std::string name;  ///< in the files
+  quant::QuantFormat format;
+  int64_t rows = 0, columns = 0;
+  at::Tensor scale, zero_point;  ///< fp32 and int32 [rows, groups]
+};
+
+/// Calls `visit` for each quantized layer, in the order of names. Throws what import_quantized() throws.
+void visit_checkpoint(const std::filesystem::path& source, const std::function<void(const CheckpointLayer&)>& visit);
 
 /// Formats by layer, as import_quantized() finds them, without reading the codes.
 std::map<std::string, quant::QuantFormat> checkpoint_formats(const std::filesystem::path& source);

@@ -14,7 +14,7 @@
 namespace rqat::io {
 
 /// Keys in the order of the file. Kinds are those that ggml's readers ask for: integers are written as uint32, numbers
-/// as float32, lists of integers as int32 arrays, lists of numbers as float32 arrays.
+/// as float32, lists of integers as int32 arrays, lists of numbers as float32 arrays, lists of booleans as such.
 using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;
 
 struct GgufOutput {

@@ -56,6 +56,16 @@ void write_safetensors_streamed(const std::filesystem::path& path, const std::ma
                                 const std::function<at::Tensor(const std::string&)>& make,
                                 const std::map<std::string, std::string>& metadata = {});
 
+/// Shards of a model grow up to this size, unless a single tensor is larger.
+inline constexpr int64_t kModelShardBytes = 5'000'000'000;
+
+/// The weights of a model folder, made one at a time: model.safetensors, or where they are larger than
+/// `max_shard_bytes` model-00001-of-0000N.safetensors and model.safetensors.index.json. Throws IoError as
+/// write_safetensors_streamed().
+void write_model_tensors(const std::filesystem::path& folder, const std::map<std::string, TensorInfo>& layout,
+                         const std::function<at::Tensor(const std::string&)>& make,
+                         int64_t max_shard_bytes = kModelShardBytes);
+
 /// All tensors of a model folder (model.safetensors, or the shards of model.safetensors.index.json) or of one
 /// .safetensors file. Throws IoError: neither is there, pickled weights only, a shard outside the folder or without a
 /// tensor that the index promises.

@@ -21,7 +21,8 @@ class Bench : public Command {
         "percentile, and the most memory held. load: reading the model. sft_step, kd_step: one optimizer step of "
         "full-precision training, and of distillation into a quantised student, teacher's forward included. qat_step: "
         "fine-tuning steps of the quantised and of the full-precision model in turns, and their ratio. generate: "
-        "decoding on packed codes, a whole batch. gptq: quantising the model. machine: no model, but the matrix "
+        "decoding on packed codes, a whole batch. gptq: quantising the model. export: writing "
+        "files for serving engines. machine: no model, but the matrix "
         "products and memory reads that the others can be set against. tools/peers/compare.py does the same work with "
         "other programs.",
         {"rqat bench kd_step --model models/smollm2-135m-instruct --batch-size 2 --sequence-length 512 --num-bits 2",
@@ -82,7 +83,7 @@ class Bench : public Command {
 
 base::Entry<Command> bench_entry() {
   return base::make_entry<base::Entry<Command>, BenchmarkConfig>(
-      "bench", "times training steps, generation, GPTQ or loading on a model, or the machine itself", "",
+      "bench", "times training steps, generation, GPTQ, loading or exporting on a model, or the machine itself", "",
       [](const BenchmarkConfig& options) { return std::make_unique<Bench>(options); });
 }
 

@@ -4,6 +4,7 @@
 #include "rqat/cli/command.h"
 #include "rqat/export/import.h"
 #include "rqat/io/gguf_import.h"
+#include "rqat/io/safetensors.h"
 #include "support.h"
 
 namespace rqat::cli {
@@ -33,7 +34,8 @@ class Convert : public Command {
         "quantised tensors are dequantised. A folder in GPTQ, AWQ or compressed-tensors becomes a quantised folder of "
         "rqat with the same codes, scales and zero points. Recipes may name either themselves; this is for looking at "
         "the "
-        "result, or for other programs. Architectures of GGUF: llama, qwen2, qwen3.",
+        "result, or for other programs. Architectures of GGUF: llama (Mistral too), "
+        "qwen2, qwen3, qwen3moe, smollm3, phi3, olmo2 (OLMo 3 too), gemma2, gemma3.",
         {"rqat convert models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct"},
         {"input", "output"}};
   }
@@ -43,12 +45,28 @@ class Convert : public Command {
     if (exporting::is_quantized_checkpoint(options_.input)) {
       exporting::import_quantized(options_.input, options_.output, options_.dtype);
     } else {
+      check_is_gguf();
       io::import_gguf(options_.input, options_.output, options_.dtype);
     }
     std::cout << options_.output << ": " << base::format_bytes(base::folder_bytes(options_.output)) << "\n";
   }
 
  private:
+  /// Pickled weights are refused as everywhere.
+  void check_is_gguf() const {
+    const std::filesystem::path input = options_.input;
+    if (input.extension() == ".gguf") return;
+    const io::TensorSource source(input);
+    if (std::filesystem::is_directory(input) && exporting::is_mlx_folder(input)) {
+      throw base::IoError(base::cat(options_.input,
+                                    ": is quantized by MLX, which is not read; GPTQ, AWQ and "
+                                    "compressed-tensors are"));
+    }
+    throw base::UsageError(base::cat(options_.input,
+                                     ": holds plain safetensors weights, which recipes and commands take "
+                                     "as they are: nothing to convert"));
+  }
+
   ConvertOptions options_;
 };
 

@@ -41,11 +41,11 @@ at::Tensor pack_interleaved(const at::Tensor& values) {
 }
 
 /// Names of layers kept in float. vLLM looks for them inside the names of fused layers, so these stand beside.
-std::vector<std::string> float_names(const Linears& linears) {
+std::vector<std::string> float_names(const std::vector<StoredLinear>& stored) {
   std::set<std::string> names{"lm_head"};
-  for (nn::LinearBase* linear : linears) {
-    if (as_quantized(linear)) continue;
-    const std::string& name = linear->name();
+  for (const StoredLinear& linear : stored) {
+    if (linear.quantized()) continue;
+    const std::string& name = linear.name;
     const size_t dot = name.rfind('.');
     const std::string parent = name.substr(0, dot + 1), last = name.substr(dot + 1);
     names.insert(name);
@@ -86,7 +86,7 @@ class Awq : public Exporter {
     }
     advice.notes.emplace_back("compute in float16: bfloat16 rounds the stored scales");
     if (engine == "transformers") {
-      advice.notes.emplace_back("transformers loads AWQ files by way of the gptqmodel package");
+      advice.notes.emplace_back("transformers loads AWQ files by way of the accelerate and gptqmodel packages");
       advice.command = transformers_command(folder, "float16");
       return advice;
     }
@@ -98,16 +98,16 @@ class Awq : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const Linears linears = model.linears();
+    const std::vector<StoredLinear> stored = stored_linears(model);
     raise_faults("awq", export_faults(*this, model, ""));
-    check_layers(linears, source);
+    check_layers(model.linears(), source);
     ExportReport report;
     TensorPlan plan;
     for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
     int64_t group_size = -1;
-    for (nn::LinearBase* linear : linears) {
+    for (const StoredLinear& linear : stored) {
       report.layers.push_back(plan_linear(linear, plan));
-      if (const FakeQuantLinear* layer = as_quantized(linear)) group_size = scheme_for(*layer).group_size;
+      if (const FakeQuantLinear* layer = linear.quantized()) group_size = scheme_for(*layer).group_size;
     }
     const auto edit_config = [&](json& config) {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
@@ -117,10 +117,9 @@ class Awq : public Exporter {
                                        {"zero_point", true},
                                        {"version", "gemm"},
                                        {"backend", "autoawq"},
-                                       {"modules_to_not_convert", float_names(linears)}};
+                                       {"modules_to_not_convert", float_names(stored)}};
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write(fresh / "model.safetensors"); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -128,9 +127,11 @@ class Awq : public Exporter {
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
-    return compare_folder(model, folder, probe, [](const FakeQuantLinear& layer, const io::TensorSource& stored) {
-      return read_awq(stored, layer.name(), layer.format().resolved_group(layer.spec().in_features));
-    });
+    return compare_folder(model, folder, probe,
+                          [](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            const int64_t group = layer.format().resolved_group(layer.spec().in_features);
+                            return rows_of(read_awq(stored, rows.name, group), rows);
+                          });
   }
 
  private:
@@ -150,18 +151,18 @@ class Awq : public Exporter {
     return faults;
   }
 
-  static ExportReport::Layer plan_linear(nn::LinearBase* linear, TensorPlan& plan) {
-    const FakeQuantLinear* layer = as_quantized(linear);
-    if (!layer) return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
-    const int64_t rows = layer->spec().out_features, columns = layer->spec().in_features;
+  static ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) {
+    const FakeQuantLinear* layer = linear.quantized();
+    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
+    const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t groups = layer->format().num_groups(columns);
-    const std::string& name = layer->name();
+    const std::string& name = linear.name;
     int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns, rows / kNibbles},
-                             [layer] { return pack_interleaved(layer->codes().t().contiguous()); });
+                             [linear] { return pack_interleaved(linear.codes().t().contiguous()); });
     bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows / kNibbles},
-                      [layer] { return pack_interleaved(layer->params().zero_point.t().contiguous()); });
+                      [linear] { return pack_interleaved(linear.params().zero_point.t().contiguous()); });
     bytes += plan.add(name + ".scales", at::kHalf, {groups, rows},
-                      [layer] { return layer->params().scale.t().to(at::kHalf).contiguous(); });
+                      [linear] { return linear.params().scale.t().to(at::kHalf).contiguous(); });
     return {name, layer->format().text(), "AWQ", bytes};
   }
 };

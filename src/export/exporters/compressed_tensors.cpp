@@ -52,14 +52,14 @@ json scheme_json(const Scheme& scheme, const std::vector<std::string>& targets) 
           {"format", "pack-quantized"}};
 }
 
-json quantization_config(const Linears& linears) {
+json quantization_config(const std::vector<StoredLinear>& stored) {
   std::map<Scheme, std::vector<std::string>> layers;
   std::vector<std::string> ignore{"lm_head"};
-  for (nn::LinearBase* linear : linears) {
-    if (const FakeQuantLinear* layer = as_quantized(linear)) {
-      layers[scheme_for(*layer)].push_back(layer->name());
+  for (const StoredLinear& linear : stored) {
+    if (const FakeQuantLinear* layer = linear.quantized()) {
+      layers[scheme_for(*layer)].push_back(linear.name);
     } else {
-      ignore.push_back(linear->name());
+      ignore.push_back(linear.name);
     }
   }
   json groups = json::object();
@@ -83,19 +83,20 @@ at::ScalarType scale_type(const FakeQuantLinear& layer) {
 
 int64_t words(int64_t count, int64_t num_bits) { return (count * num_bits + 31) / 32; }
 
-int64_t plan_layer(const FakeQuantLinear& layer, TensorPlan& plan) {
-  const quant::QuantFormat& format = layer.format();
-  const int64_t rows = layer.spec().out_features, columns = layer.spec().in_features;
+int64_t plan_packed(const StoredLinear& linear, TensorPlan& plan) {
+  const quant::QuantFormat& format = linear.quantized()->format();
+  const at::ScalarType scale_dtype = scale_type(*linear.quantized());
+  const int64_t rows = linear.rows(), columns = linear.columns();
   const int64_t bits = format.num_bits, groups = format.num_groups(columns);
-  const std::string& name = layer.name();
+  const std::string& name = linear.name;
   int64_t bytes = plan.add(name + ".weight_packed", at::kInt, {rows, words(columns, bits)},
-                           [&layer, bits] { return ops::pack_codes(layer.codes(), bits).to(at::kCPU); });
-  bytes += plan.add(name + ".weight_scale", scale_type(layer), {rows, groups},
-                    [&layer] { return layer.params().scale.to(scale_type(layer)).contiguous(); });
+                           [linear, bits] { return ops::pack_codes(linear.codes(), bits).to(at::kCPU); });
+  bytes += plan.add(name + ".weight_scale", scale_dtype, {rows, groups},
+                    [linear, scale_dtype] { return linear.params().scale.to(scale_dtype).contiguous(); });
   bytes += plan.add(name + ".weight_shape", at::tensor({rows, columns}, at::kLong));
   if (format.symmetric) return bytes;
-  return bytes + plan.add(name + ".weight_zero_point", at::kInt, {words(rows, bits), groups}, [&layer, bits] {
-    return ops::pack_codes(layer.params().zero_point.t().contiguous(), bits).t().contiguous();
+  return bytes + plan.add(name + ".weight_zero_point", at::kInt, {words(rows, bits), groups}, [linear, bits] {
+    return ops::pack_codes(linear.params().zero_point.t().contiguous(), bits).t().contiguous();
   });
 }
 
@@ -150,19 +151,18 @@ class CompressedTensors : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const Linears linears = model.linears();
+    const std::vector<StoredLinear> stored = stored_linears(model);
     raise_faults("compressed_tensors", export_faults(*this, model, ""));
-    check_layers(linears, source);
+    check_layers(model.linears(), source);
     ExportReport report;
     TensorPlan plan;
     for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    for (nn::LinearBase* linear : linears) report.layers.push_back(plan_linear(linear, plan));
+    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, plan));
     const auto edit_config = [&](json& config) {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization_config"] = quantization_config(linears);
+      config["quantization_config"] = quantization_config(stored);
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write(fresh / "model.safetensors"); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -172,17 +172,17 @@ class CompressedTensors : public Exporter {
                    const std::vector<std::vector<int64_t>>& probe) const override {
     const fs::path file = folder / "config.json";
     const json config = io::read_json(file);
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
-      return read_pack_quantized(stored, scheme_of(config, layer.name(), file), layer.name());
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear&, const StoredRows& rows, const io::TensorSource& stored) {
+                            const PackedScheme scheme = scheme_of(config, rows.name, file);
+                            return rows_of(read_pack_quantized(stored, scheme, rows.name), rows);
+                          });
   }
 
  private:
-  static ExportReport::Layer plan_linear(nn::LinearBase* linear, TensorPlan& plan) {
-    if (const FakeQuantLinear* layer = as_quantized(linear)) {
-      return {layer->name(), layer->format().text(), "pack-quantized", plan_layer(*layer, plan)};
-    }
-    return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
+  static ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) {
+    if (linear.quantized()) return {linear.name, linear.format_text(), "pack-quantized", plan_packed(linear, plan)};
+    return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
   }
 
   /// vLLM's CompressedTensorsWNA16 takes zero points with 4 and 8 bits alone.

@@ -113,6 +113,16 @@ class Gguf : public Exporter {
     return faults;
   }
 
+  std::vector<StoredLinear> stored(model::CausalLM& model) const override {
+    const io::GgufArchitecture& architecture = gguf_architecture(model.config());
+    std::vector<StoredLinear> stored = stored_linears(
+        model.linears(), [&](const std::string& name) { return gguf_tensor_name(architecture, name + ".weight"); });
+    for (StoredLinear& linear : stored) {
+      if (linear.parts.size() == 1) linear.name = linear.parts.front()->name();
+    }
+    return stored;
+  }
+
   std::string home_engine() const override { return "llama.cpp"; }
 
   EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
@@ -135,7 +145,13 @@ class Gguf : public Exporter {
           "Q4_1 rounds the minimum of each group to float16: weights are off by up to 15/2048 of a step; "
           "four_bit_asymmetric: q5_0 is exact");
     }
-    advice.command = cat("llama-server -m ", shell_word(folder / kFileName), " -c ", served_context(model), " --jinja");
+    const int64_t context = gguf_context_length(model.config());
+    if (context < model.config().max_position_embeddings) {
+      advice.notes.push_back(cat("llama.cpp does not compute with the sliding window of ", context,
+                                 " tokens: context_length is cut to it, within which nothing differs"));
+    }
+    advice.command = cat("llama-server -m ", shell_word(folder / kFileName), " -c ",
+                         std::min(served_context(model), context), " --jinja");
     return advice;
   }
 
@@ -168,10 +184,11 @@ class Gguf : public Exporter {
     const model::ModelConfig config = stored_config(reader, model.config());
     StoredModel stored;
     stored.config = [&] { return config; };
-    stored.layer = [&](const FakeQuantLinear& layer) { return read_block_layer(reader, config, layer); };
-    stored.tensor = [&](const std::string& name) {
-      return unpermute_rows(reader.read(gguf_tensor_name(name)), permuted_heads(config, name));
+    const std::map<std::string, StoredRows> places = stored_rows(this->stored(model));
+    stored.layer = [&](const FakeQuantLinear& layer) {
+      return read_block_layer(reader, config, layer, places.at(layer.name()));
     };
+    stored.tensor = [&](const std::string& name) { return read_float_tensor(reader, config, name, places); };
     return compare(model, reader.path(), probe, stored);
   }
 
@@ -233,13 +250,13 @@ class Gguf : public Exporter {
       plan.add({"rope_freqs.weight", kF32, factors.sizes().vec(), float_size(kF32, factors.numel())},
                [factors] { return float_bytes(factors, kF32); });
     }
-    for (nn::LinearBase* linear : model.linears()) report.layers.push_back(plan_linear(model, linear, plan));
+    for (const StoredLinear& linear : stored(model)) report.layers.push_back(plan_linear(model.config(), linear, plan));
     return plan;
   }
 
-  /// Norms and biases are float32 in every file that llama.cpp reads.
+  /// Norms, biases and routers are float32 in every file that llama.cpp reads.
   uint32_t float_type(const model::CausalLM& model, const std::string& name, bool matrix) const {
-    if (!matrix) return kF32;
+    if (!matrix || name.find(".mlp.gate.") != std::string::npos) return kF32;
     const bool table = name == "model.embed_tokens.weight" || name == "lm_head.weight";
     const std::string wanted = table ? config_.embedding_type : "auto";
     if (wanted == "f32") return kF32;
@@ -248,34 +265,50 @@ class Gguf : public Exporter {
     return wanted == "auto" && model.dtype() == at::kFloat ? kF32 : kBF16;
   }
 
-  uint32_t plan_float(const model::CausalLM& model, const std::string& name, const at::Tensor& tensor,
-                      FilePlan& plan) const {
+  void plan_float(const model::CausalLM& model, const std::string& name, const at::Tensor& tensor,
+                  FilePlan& plan) const {
     const uint32_t type = float_type(model, name, tensor.dim() > 1);
-    const int64_t heads = permuted_heads(model.config(), name);
-    plan.add({gguf_tensor_name(name), type, tensor.sizes().vec(), float_size(type, tensor.numel())},
-             [tensor, type, heads] { return float_bytes(permute_rows(tensor, heads), type); });
-    return type;
+    const int64_t heads = permuted_heads(model.config(), name), added = stored_plus_one(model.config(), name) ? 1 : 0;
+    plan.add({gguf_tensor_name(gguf_architecture(model.config()), name), type, tensor.sizes().vec(),
+              float_size(type, tensor.numel())},
+             [tensor, type, heads, added] {
+               const at::Tensor rows = io::permute_rows(tensor, heads);
+               return float_bytes(added > 0 ? rows.to(at::kFloat) + added : rows, type);
+             });
   }
 
-  ExportReport::Layer plan_linear(const model::CausalLM& model, nn::LinearBase* linear, FilePlan& plan) const {
-    const std::string name = linear->name() + ".weight";
-    const FakeQuantLinear* layer = as_quantized(linear);
+  /// [rows, columns]; with a dimension of experts before them where these stand in one tensor.
+  static std::vector<int64_t> shape_of(const model::ModelConfig& config, const StoredLinear& linear) {
+    const auto count = static_cast<int64_t>(linear.parts.size());
+    if (count == 1 || !gguf_architecture(config).experts) return {linear.rows(), linear.columns()};
+    return {count, linear.rows() / count, linear.columns()};
+  }
+
+  ExportReport::Layer plan_linear(const model::ModelConfig& config, const StoredLinear& linear, FilePlan& plan) const {
+    const std::string name = linear.parts.front()->name() + ".weight";
+    const std::string stored = gguf_tensor_name(gguf_architecture(config), name);
+    const std::vector<int64_t> shape = shape_of(config, linear);
+    const int64_t heads = permuted_heads(config, name);
+    const FakeQuantLinear* layer = linear.quantized();
     if (!layer) {
-      const uint32_t type = plan_float(model, name, linear->dense_weight(), plan);
-      return {linear->name(), "float", "float", float_size(type, linear->dense_weight().numel())};
+      const uint32_t type = linear.dense_weight().scalar_type() == at::kFloat ? kF32 : kBF16;
+      const int64_t bytes = float_size(type, linear.rows() * linear.columns());
+      plan.add({stored, type, shape, bytes},
+               [linear, type, heads] { return float_bytes(io::permute_rows(linear.dense_weight(), heads), type); });
+      return {linear.name, "float", "float", bytes};
     }
-    const int64_t rows = layer->spec().out_features, columns = layer->spec().in_features;
+    const int64_t columns = linear.columns();
     const BlockType& type = type_for(layer->format(), columns);
-    check_steps(*layer, type);
-    const int64_t bytes = rows * columns / type.values * type.bytes, heads = permuted_heads(model.config(), name);
+    for (nn::LinearBase* part : linear.parts) check_steps(*as_quantized(part), type);
+    const int64_t bytes = linear.rows() * columns / type.values * type.bytes;
     plan.bytes_by_file_type[type.file_type] += bytes;
-    plan.add({gguf_tensor_name(name), type.id, {rows, columns}, bytes}, [layer, &type, heads, columns] {
-      const quant::QuantParams params = layer->params();
-      return encode_blocks(type, permute_rows(layer->codes(), heads),
-                           {permute_rows(params.scale, heads), permute_rows(params.zero_point, heads)},
+    plan.add({stored, type.id, shape, bytes}, [linear, layer, &type, heads, columns] {
+      const quant::QuantParams params = linear.params();
+      return encode_blocks(type, io::permute_rows(linear.codes(), heads),
+                           {io::permute_rows(params.scale, heads), io::permute_rows(params.zero_point, heads)},
                            layer->format().resolved_group(columns));
     });
-    return {layer->name(), layer->format().text(), type.name, bytes};
+    return {linear.name, linear.format_text(), type.name, bytes};
   }
 
   GgufConfig config_;

@@ -56,25 +56,25 @@ json scheme_json(const Scheme& scheme) {
 }
 
 /// The scheme of most layers is the file's; the others, and layers in float, are named in `dynamic`.
-Scheme main_scheme(const Linears& linears) {
+Scheme main_scheme(const std::vector<StoredLinear>& stored) {
   std::map<Scheme, int64_t> counts;
-  for (nn::LinearBase* linear : linears) {
-    if (const FakeQuantLinear* layer = as_quantized(linear)) ++counts[scheme_for(*layer)];
+  for (const StoredLinear& linear : stored) {
+    if (const FakeQuantLinear* layer = linear.quantized()) ++counts[scheme_for(*layer)];
   }
   return std::max_element(counts.begin(), counts.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; })
       ->first;
 }
 
-json quantization_config(const Linears& linears, const std::string& checkpoint_format) {
-  const Scheme scheme = main_scheme(linears);
+json quantization_config(const std::vector<StoredLinear>& stored, const std::string& checkpoint_format) {
+  const Scheme scheme = main_scheme(stored);
   json config = scheme_json(scheme), dynamic{{"-:.*lm_head.*", json::object()}};
-  for (nn::LinearBase* linear : linears) {
-    const FakeQuantLinear* layer = as_quantized(linear);
+  for (const StoredLinear& linear : stored) {
+    const FakeQuantLinear* layer = linear.quantized();
     if (!layer) {
-      dynamic["-:" + rule_for(linear->name())] = json::object();
+      dynamic["-:" + rule_for(linear.name)] = json::object();
     } else if (const Scheme own = scheme_for(*layer); own < scheme || scheme < own) {
-      dynamic["+:" + rule_for(linear->name())] = scheme_json(own);
+      dynamic["+:" + rule_for(linear.name)] = scheme_json(own);
     }
   }
   config.update({{"quant_method", "gptq"},
@@ -117,7 +117,7 @@ class Gptq : public Exporter {
       return advice;
     }
     if (engine == "transformers") {
-      advice.notes.emplace_back("transformers loads GPTQ files by way of the gptqmodel package");
+      advice.notes.emplace_back("transformers loads GPTQ files by way of the optimum and gptqmodel packages");
       advice.command = transformers_command(folder, "float16");
       return advice;
     }
@@ -145,22 +145,23 @@ class Gptq : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const Linears linears = model.linears();
+    const std::vector<StoredLinear> stored = stored_linears(model);
     raise_faults("gptq", export_faults(*this, model, ""));
-    check_layers(linears, source);
+    check_layers(model.linears(), source);
     ExportReport report;
     TensorPlan plan;
     for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    const bool minus_one = checkpoint_format(linears) == kVersion1;
-    for (nn::LinearBase* linear : linears) report.layers.push_back(plan_linear(linear, minus_one, plan));
-    const json quantization = quantization_config(linears, checkpoint_format(linears));
+    const std::string version = checkpoint_format(model.linears());
+    const bool minus_one = version == kVersion1;
+    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, minus_one, plan));
+    const json quantization = quantization_config(stored, version);
     const auto edit_config = [&](json& config) {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
       config["quantization_config"] = quantization;
     };
     write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
       io::write_json(fresh / "quantize_config.json", quantization);
-      plan.write(fresh / "model.safetensors");
+      plan.write_model(fresh);
     });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
@@ -171,10 +172,12 @@ class Gptq : public Exporter {
                    const std::vector<std::vector<int64_t>>& probe) const override {
     const json config = io::read_json(folder / "config.json");
     const bool minus_one = config.at("quantization_config").at("checkpoint_format") == kVersion1;
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
-      return read_gptq(stored, layer.name(), layer.format().num_bits,
-                       layer.format().resolved_group(layer.spec().in_features), minus_one);
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            const int64_t group = layer.format().resolved_group(layer.spec().in_features);
+                            return rows_of(read_gptq(stored, rows.name, layer.format().num_bits, group, minus_one),
+                                           rows);
+                          });
   }
 
  private:
@@ -204,24 +207,24 @@ class Gptq : public Exporter {
     return needs_of(linears).asymmetric_bits.empty() ? kVersion1 : kVersion2;
   }
 
-  static ExportReport::Layer plan_linear(nn::LinearBase* linear, bool minus_one, TensorPlan& plan) {
-    const FakeQuantLinear* layer = as_quantized(linear);
-    if (!layer) return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
-    const int64_t rows = layer->spec().out_features, columns = layer->spec().in_features;
+  static ExportReport::Layer plan_linear(const StoredLinear& linear, bool minus_one, TensorPlan& plan) {
+    const FakeQuantLinear* layer = linear.quantized();
+    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
+    const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t bits = layer->format().num_bits, groups = layer->format().num_groups(columns);
     const int64_t group = layer->format().resolved_group(columns);
-    const std::string& name = layer->name();
-    int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns * bits / 32, rows}, [layer, bits] {
-      return ops::pack_codes(layer->codes(), bits).to(at::kCPU).t().contiguous();
+    const std::string& name = linear.name;
+    int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns * bits / 32, rows}, [linear, bits] {
+      return ops::pack_codes(linear.codes(), bits).to(at::kCPU).t().contiguous();
     });
-    bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows * bits / 32}, [layer, bits, minus_one] {
+    bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows * bits / 32}, [linear, bits, minus_one] {
       // Field by field: in whole words a borrow would run into the neighbors.
       const int64_t mask = (int64_t{1} << bits) - 1;
-      const at::Tensor zeros = layer->params().zero_point.t().to(at::kInt).sub(minus_one ? 1 : 0).bitwise_and(mask);
+      const at::Tensor zeros = linear.params().zero_point.t().to(at::kInt).sub(minus_one ? 1 : 0).bitwise_and(mask);
       return ops::pack_codes(zeros.to(at::kByte).contiguous(), bits).to(at::kCPU);
     });
     bytes += plan.add(name + ".scales", at::kHalf, {groups, rows},
-                      [layer] { return layer->params().scale.t().to(at::kHalf).contiguous(); });
+                      [linear] { return linear.params().scale.t().to(at::kHalf).contiguous(); });
     bytes += plan.add(name + ".g_idx", at::kInt, {columns},
                       [columns, group] { return at::arange(columns, at::kInt).floor_divide(group).to(at::kInt); });
     return {name, layer->format().text(), minus_one ? "GPTQ v1" : "GPTQ v2", bytes};

@@ -7,10 +7,10 @@
 #include "layers.h"
 #include "round_trip.h"
 #include "rqat/base/files.h"
-#include "rqat/base/progress.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "serving.h"
+#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -36,18 +36,20 @@ int64_t largest_step(const quant::QuantFormat& format) {
   return format.symmetric ? int64_t{1} << (format.num_bits - 1) : format.max_code();
 }
 
-at::Tensor dequantized(nn::LinearBase* linear, at::ScalarType dtype) {
-  const FakeQuantLinear* layer = as_quantized(linear);
-  if (!layer) return linear->dense_weight().to(dtype);
-  return layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), dtype);
+at::Tensor dequantized(const StoredLinear& linear, at::ScalarType dtype) {
+  const FakeQuantLinear* layer = linear.quantized();
+  if (!layer) return linear.dense_weight().to(dtype);
+  return layer->quantizer().dequantize(linear.codes(), linear.params(), layer->format(), dtype);
 }
 
 /// The codes that the stored weight stands for on the layer's grid: rint(w / s) + z, in plain tensor arithmetic and
 /// without a clamp, so that a weight off the grid shows.
-StoredLayer read_dequantized(const FakeQuantLinear& layer, const io::TensorSource& source, double tolerance) {
+StoredLayer read_dequantized(const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& source,
+                             double tolerance) {
   StoredLayer stored;
   stored.weight_tolerance = tolerance;
-  stored.weight = source.read(layer.name() + ".weight").to(layer.params().scale.device(), at::kFloat);
+  stored.weight = source.read(rows.name + ".weight").to(layer.params().scale.device(), at::kFloat);
+  stored.weight = stored.weight.narrow(0, rows.first, rows.count);
   const quant::QuantParams params = layer.params();
   const int64_t columns = stored.weight.size(-1), group = layer.format().resolved_group(columns);
   const at::Tensor column_group = at::arange(columns, params.scale.options().dtype(at::kLong)).floor_divide(group);
@@ -92,37 +94,23 @@ class HfDequantized : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const Linears linears = model.linears();
     raise_faults("hf_dequantized", export_faults(*this, model, ""));
-    check_layers(linears, source);
+    check_layers(model.linears(), source);
     ExportReport report;
-    io::TensorMap others = other_tensors(model);
-    std::map<std::string, nn::LinearBase*> by_name;
-    std::map<std::string, io::TensorInfo> layout;
-    for (const auto& [name, tensor] : others) layout[name] = {dtype(), tensor.sizes().vec()};
-    for (nn::LinearBase* linear : linears) {
-      const std::string name = linear->name() + ".weight";
-      const nn::LinearSpec& spec = linear->spec();
-      by_name[name] = linear;
-      layout[name] = {dtype(), {spec.out_features, spec.in_features}};
-      const FakeQuantLinear* layer = as_quantized(linear);
-      report.layers.push_back({spec.name, layer ? layer->format().text() : "float", layer ? dtype_name_ : "float",
-                               spec.out_features * spec.in_features * static_cast<int64_t>(c10::elementSize(dtype()))});
+    TensorPlan plan;
+    for (const auto& [name, tensor] : other_tensors(model)) {
+      plan.add(name, dtype(), tensor.sizes().vec(), [this, tensor = tensor] { return tensor.to(dtype()); });
     }
-    base::Progress progress("writing dequantized weights", static_cast<int64_t>(layout.size()));
-    int64_t done = 0;
-    const auto make = [&](const std::string& name) {
-      progress.update(++done);
-      const auto linear = by_name.find(name);
-      return linear == by_name.end() ? others.at(name).to(dtype()) : dequantized(linear->second, dtype());
-    };
+    for (const StoredLinear& linear : stored_linears(model)) {
+      const int64_t bytes = plan.add(linear.name + ".weight", dtype(), {linear.rows(), linear.columns()},
+                                     [this, linear] { return dequantized(linear, dtype()); });
+      report.layers.push_back({linear.name, linear.format_text(), linear.quantized() ? dtype_name_ : "float", bytes});
+    }
     const auto edit_config = [&](nlohmann::json& config) {
       set_dtype(config, dtype_name_);
       config.erase("quantization_config");
     };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
-      io::write_safetensors_streamed(fresh / "model.safetensors", layout, make);
-    });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -131,9 +119,10 @@ class HfDequantized : public Exporter {
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
     const double tolerance = dtype() == at::kFloat ? 0 : kBFloat16Tolerance;
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
-      return read_dequantized(layer, stored, tolerance);
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            return read_dequantized(layer, rows, stored, tolerance);
+                          });
   }
 
  private:

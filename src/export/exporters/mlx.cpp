@@ -56,22 +56,22 @@ json layer_json(const FakeQuantLinear& layer) {
 }
 
 /// The settings of most layers, and by name those of the others.
-json quantization_config(const Linears& linears) {
+json quantization_config(const std::vector<StoredLinear>& stored) {
   std::map<std::string, int64_t> counts;
-  for (nn::LinearBase* linear : linears) {
-    if (const FakeQuantLinear* layer = as_quantized(linear)) ++counts[layer_json(*layer).dump()];
+  for (const StoredLinear& linear : stored) {
+    if (const FakeQuantLinear* layer = linear.quantized()) ++counts[layer_json(*layer).dump()];
   }
   const auto most =
       std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const json common = json::parse(most->first);
   json config = common;
   config["mode"] = "affine";
-  for (nn::LinearBase* linear : linears) {
-    const FakeQuantLinear* layer = as_quantized(linear);
+  for (const StoredLinear& linear : stored) {
+    const FakeQuantLinear* layer = linear.quantized();
     if (!layer) {
-      config[linear->name()] = false;
+      config[linear.name] = false;
     } else if (layer_json(*layer) != common) {
-      config[layer->name()] = layer_json(*layer);
+      config[linear.name] = layer_json(*layer);
     }
   }
   return config;
@@ -102,6 +102,11 @@ class Mlx : public Exporter {
     return faults;
   }
 
+  std::vector<std::string> check_architecture(const model::ModelConfig& config) const override {
+    if (config.num_experts == 0) return {};
+    return {"MLX holds the experts of a layer as one tensor, which is not written; export as hf_dequantized"};
+  }
+
   std::string home_engine() const override { return "mlx"; }
 
   EngineAdvice advise(const std::string& engine, model::CausalLM& model, const fs::path& folder) const override {
@@ -121,19 +126,18 @@ class Mlx : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const Linears linears = model.linears();
+    const std::vector<StoredLinear> stored = stored_linears(model);
     raise_faults("mlx", export_faults(*this, model, ""));
-    check_layers(linears, source);
+    check_layers(model.linears(), source);
     ExportReport report;
     TensorPlan plan;
     for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    for (nn::LinearBase* linear : linears) report.layers.push_back(plan_linear(linear, plan));
+    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, plan));
     const auto edit_config = [&](json& config) {
       set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization"] = quantization_config(linears);
+      config["quantization"] = quantization_config(stored);
     };
-    write_model_folder(source, folder, edit_config,
-                       [&](const fs::path& fresh) { plan.write(fresh / "model.safetensors"); });
+    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
     report.total_bytes = base::folder_bytes(folder);
     describe_serving(*this, model, folder, report);
     return report;
@@ -141,16 +145,18 @@ class Mlx : public Exporter {
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
                    const std::vector<std::vector<int64_t>>& probe) const override {
-    return compare_folder(model, folder, probe, [&](const FakeQuantLinear& layer, const io::TensorSource& stored) {
-      StoredLayer read = read_mlx(stored, layer.name(), layer.format().num_bits);
-      fold_repeated(layer, read);
-      if (!layer.format().symmetric && !float_scales_) {
-        // Half a unit in the last place of s z, in steps: 11 significant bits of float16, 8 of bfloat16.
-        const double units = layer.format().scale_dtype == "float16" ? 2048 : 256;
-        read.weight_tolerance = static_cast<double>(layer.format().max_code()) / units + 1e-4;
-      }
-      return read;
-    });
+    return compare_folder(model, folder, probe,
+                          [&](const FakeQuantLinear& layer, const StoredRows& rows, const io::TensorSource& stored) {
+                            StoredLayer read = rows_of(read_mlx(stored, rows.name, layer.format().num_bits), rows);
+                            fold_repeated(layer, read);
+                            if (!layer.format().symmetric && !float_scales_) {
+                              // Half a unit in the last place of s z, in steps: 11 significant bits of float16, 8 of
+                              // bfloat16.
+                              const double units = layer.format().scale_dtype == "float16" ? 2048 : 256;
+                              read.weight_tolerance = static_cast<double>(layer.format().max_code()) / units + 1e-4;
+                            }
+                            return read;
+                          });
   }
 
  private:
@@ -169,22 +175,22 @@ class Mlx : public Exporter {
     }
   }
 
-  ExportReport::Layer plan_linear(nn::LinearBase* linear, TensorPlan& plan) const {
-    const FakeQuantLinear* layer = as_quantized(linear);
-    if (!layer) return {linear->name(), "float", "float", plan.add(linear->name() + ".weight", linear->dense_weight())};
-    const int64_t rows = layer->spec().out_features, columns = layer->spec().in_features;
+  ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) const {
+    const FakeQuantLinear* layer = linear.quantized();
+    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
+    const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t bits = layer->format().num_bits, groups = columns / stored_group(*layer);
     const int64_t repeats = groups / layer->format().num_groups(columns);
     const at::ScalarType dtype = scale_type(*layer);
-    const std::string& name = layer->name();
-    int64_t bytes = plan.add(name + ".weight", at::kUInt32, {rows, columns * bits / 32}, [layer, bits] {
-      return ops::pack_codes(layer->codes(), bits).to(at::kCPU).view(at::kUInt32);
+    const std::string& name = linear.name;
+    int64_t bytes = plan.add(name + ".weight", at::kUInt32, {rows, columns * bits / 32}, [linear, bits] {
+      return ops::pack_codes(linear.codes(), bits).to(at::kCPU).view(at::kUInt32);
     });
-    bytes += plan.add(name + ".scales", dtype, {rows, groups}, [layer, repeats, dtype] {
-      return layer->params().scale.repeat_interleave(repeats, 1).to(dtype);
+    bytes += plan.add(name + ".scales", dtype, {rows, groups}, [linear, repeats, dtype] {
+      return linear.params().scale.repeat_interleave(repeats, 1).to(dtype);
     });
-    bytes += plan.add(name + ".biases", dtype, {rows, groups}, [layer, repeats, dtype] {
-      const quant::QuantParams params = layer->params();
+    bytes += plan.add(name + ".biases", dtype, {rows, groups}, [linear, repeats, dtype] {
+      const quant::QuantParams params = linear.params();
       return params.scale.mul(params.zero_point.to(at::kFloat)).neg().repeat_interleave(repeats, 1).to(dtype);
     });
     return {name, layer->format().text(), "MLX affine", bytes};
