@@ -12,7 +12,8 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr int kDeepestValue = 500;
-constexpr size_t kUnitsOfVisit = 16;  // of comparing or printing a value
+constexpr size_t kUnitsOfVisit = 64;  // of comparing or printing a value
+constexpr size_t kBytesPerUnit = 16;  // of text that is compared
 
 thread_local Budget* budget = nullptr;
 
@@ -289,10 +290,10 @@ std::string Value::json(const JsonStyle& style, int depth) const {
 
 int compare(const Value& a, const Value& b) {
   const auto sign = [](auto x, auto y) { return x < y ? -1 : x > y ? 1 : 0; };
-  if (a.is_number() && b.is_number()) return sign(a.number(), b.number());
   Budget::spend(kUnitsOfVisit);
+  if (a.is_number() && b.is_number()) return sign(a.number(), b.number());
   if (a.is_string() && b.is_string()) {
-    Budget::spend(std::min(a.string().size(), b.string().size()) / kUnitsOfVisit);
+    Budget::spend(std::min(a.string().size(), b.string().size()) / kBytesPerUnit);
     return sign(a.string().compare(b.string()), 0);
   }
   if (a.is_list() && b.is_list()) {
@@ -308,10 +309,10 @@ int compare(const Value& a, const Value& b) {
 }
 
 bool equal(const Value& a, const Value& b) {
-  if (a.is_number() && b.is_number()) return a.number() == b.number();
   Budget::spend(kUnitsOfVisit);
+  if (a.is_number() && b.is_number()) return a.number() == b.number();
   if (a.is_string() && b.is_string()) {
-    if (a.string().size() == b.string().size()) Budget::spend(a.string().size() / kUnitsOfVisit);
+    if (a.string().size() == b.string().size()) Budget::spend(a.string().size() / kBytesPerUnit);
     return a.string() == b.string();
   }
   if (a.is_list() && b.is_list()) {
