@@ -251,7 +251,7 @@ struct Hostile {
 TEST(Jinja, SmallTemplatesTakeLittleTimeAndMemory) {
   const std::string doubling = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ";
   for (const auto& [source, message] : {
-           Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "more than 16"},
+           Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "too much time or memory"},
            Hostile{"{'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x | tojson }}", "more than 16"},
            Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}", "too much time or memory"},
            Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x < ns.x }}", "too much time or memory"},
@@ -262,7 +262,7 @@ TEST(Jinja, SmallTemplatesTakeLittleTimeAndMemory) {
            Hostile{"{{ (['a' * 16000000] * 90000) | join }}", "more than 16"},
            Hostile{"{% set s = 'a' * 16000000 %}{{ s | replace('a', s) }}", "more than 16"},
            Hostile{"{% set s = 'a' * 1000 %}{{ s | replace('', s) | replace('', s) }}", "more than 16"},
-           Hostile{"{{ 'a' | center(90000, 'b' * 16000000) }}", "more than 16"},
+           Hostile{"{{ 'a'.center(90000, 'b' * 16000000) }}", "more than 16"},
            Hostile{"{{ ('\n' * 90000) | indent('b' * 16000000, blank=true) }}", "more than 16"},
            Hostile{"{{ '%s%s' % ('a' * 16000000, 'b' * 16000000) }}", "more than 16"},
            Hostile{
@@ -270,6 +270,7 @@ TEST(Jinja, SmallTemplatesTakeLittleTimeAndMemory) {
                "too much time or memory"},
            Hostile{"{% set s = 'a' * 16000000 %}{% for i in range(90000) %}{% if 'b' in s %}{% endif %}{% endfor %}",
                    "too much time or memory"},
+           Hostile{"{{ range(90000) | unique | length }}", "too much time or memory"},
            Hostile{"{{ 'a' | map(*(['map'] * 90000)) }}", "too much time or memory"},
            Hostile{"{{ 'a' | map(*(['map'] * 2000)) }}", "inside each other"},
            Hostile{
@@ -314,7 +315,7 @@ TEST(Jinja, ChainsOfValuesAreDestroyed) {
 
 TEST(Jinja, ExpressionsOfAnyShapeAreBounded) {
   std::string tower = "1";  // each level hangs at the far end of a chain
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 10; ++i) {
     tower = "(1 + (" + tower + ")";
     for (int j = 0; j < 100; ++j) tower += "+1";
     tower += ")";

@@ -801,7 +801,7 @@ std::string format_number(const std::string& options, bool as_float, const Value
   } else {
     const bool fits = !item.is<double>() || std::abs(item.number()) < kLargestWhole;
     if (!fits) wrong_type("'%d' needs a number below 9e15", item);
-    const auto whole = static_cast<long long>(item.is<double>() ? item.number() : item.integer());
+    const long long whole = item.is<double>() ? static_cast<long long>(item.number()) : item.integer();
     length = std::snprintf(text, sizeof(text), (options + "lld").c_str(), whole);
   }
   if (length < 0 || length >= static_cast<int>(sizeof(text))) wrong_type("a format is too wide", item);
