@@ -17,7 +17,8 @@
 namespace rqat::text::jinja {
 namespace {
 
-constexpr double kLargestWhole = 9.0e15;  // whole numbers below are exact in a double
+constexpr size_t kByNameOnly = std::string::npos;  // position of an argument that has none
+constexpr double kLargestWhole = 9.0e15;           // whole numbers below are exact in a double
 
 [[noreturn]] void wrong_type(const std::string& what, const Value& value) {
   const std::string name =
@@ -196,11 +197,11 @@ Value map_items(const Value& value, const Arguments& arguments) {
   const Budget::Level level;  // its filter may be map
   List out;
   if (!value.truthy()) return Value(std::move(out));
-  const Value attribute = arguments.get(99, "attribute");
+  const Value attribute = arguments.get(kByNameOnly, "attribute");
   for (const Value& item : iterate(value)) {
     if (attribute.is_string()) {
       const Value found = attribute_path(item, attribute.string());
-      const Value fallback = arguments.get(99, "default");
+      const Value fallback = arguments.get(kByNameOnly, "default");
       out.push_back(found.is_undefined() && !fallback.is_undefined() ? fallback : found);
     } else {
       const std::string name = arguments.get(0, "").text();
