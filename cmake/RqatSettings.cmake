@@ -40,7 +40,8 @@ if(RQAT_SANITIZE)
   endif()
   # The instrumented code of the standard library makes GCC see uninitialized reads that are none; the sanitizer finds real ones.
   target_compile_options(rqat_settings INTERFACE
-    "$<$<COMPILE_LANGUAGE:CXX>:${_sanitize};-fno-omit-frame-pointer;-g1;-Wno-maybe-uninitialized>")
+    "$<$<COMPILE_LANGUAGE:CXX>:${_sanitize};-fno-omit-frame-pointer;-g1>"
+    "$<$<CXX_COMPILER_ID:GNU>:$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>>")
   target_link_options(rqat_settings INTERFACE ${_sanitize})
   # The sanitizers' own options, in every program.
   add_library(rqat_sanitizer_defaults STATIC ${CMAKE_CURRENT_SOURCE_DIR}/tests/sanitizers/defaults.cpp)

@@ -3,6 +3,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -23,12 +24,22 @@ constexpr size_t kMostWeight = 1'000'000;
   throw ConfigError(cat(where.text(), ": ", message));
 }
 
+[[noreturn]] void fail_too_deep(const Location& where) { fail(where, cat("nested deeper than ", kDeepest, " levels")); }
+
 /// Memory a tree takes, roughly. Aliases repeat what they name, so that few lines can stand for gigabytes.
 size_t weight(const Node& node) {
   size_t sum = 1 + node.value().size() / 64;
   for (const Node& item : node.items()) sum += weight(item);
   for (const auto& entry : node.entries()) sum += weight(entry.value);
   return sum;
+}
+
+/// Levels of lists and maps.
+size_t depth(const Node& node) {
+  size_t deepest = 0;
+  for (const Node& item : node.items()) deepest = std::max(deepest, depth(item));
+  for (const auto& entry : node.entries()) deepest = std::max(deepest, depth(entry.value));
+  return deepest + (node.is_list() || node.is_map() ? 1 : 0);
 }
 
 class TreeBuilder : public YAML::EventHandler {
@@ -48,6 +59,7 @@ class TreeBuilder : public YAML::EventHandler {
     const auto found = anchors_.find(anchor);
     if (found == anchors_.end()) fail(location(mark), "an alias stands inside of what it names");
     count(found->second);
+    if (frames_.size() + depth(found->second) > kDeepest) fail_too_deep(location(mark));
     place(found->second, 0);
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -83,7 +95,7 @@ class TreeBuilder : public YAML::EventHandler {
   Location location(const YAML::Mark& mark) const { return {file_name_, mark.line + 1, mark.column + 1}; }
 
   void open(Node node, YAML::anchor_t anchor) {
-    if (frames_.size() >= kDeepest) fail(node.where(), cat("nested deeper than ", kDeepest, " levels"));
+    if (frames_.size() >= kDeepest) fail_too_deep(node.where());
     if (expects_key()) fail(node.where(), cat("a key must be plain text, found ", node.describe()));
     count(node);
     frames_.push_back({std::move(node), anchor, {}, {}});

@@ -47,7 +47,8 @@ std::string shard_name(size_t index, size_t count) {
 
 /// Throws when the file is not the one that the manifest describes.
 void check_file(const fs::path& file, const json& entry) {
-  if (!fs::exists(file)) throw base::IoError(cat(file.string(), ": is missing; the checkpoint is not complete"));
+  if (!fs::is_regular_file(file))
+    throw base::IoError(cat(file.string(), ": is missing; the checkpoint is not complete"));
   const auto bytes = static_cast<int64_t>(fs::file_size(file));
   const int64_t expected = entry.at("bytes");
   if (bytes != expected) {
@@ -86,6 +87,8 @@ Checkpoint read_checkpoint(const fs::path& path) {
   try {
     checkpoint.state = manifest.at("state").dump();
     for (const auto& [name, entry] : manifest.at("files").items()) {
+      if (name.empty() || name == "." || name == ".." || fs::path(name).filename() != name)
+        throw malformed(cat("names the file '", name, "', which is not in its folder"));
       check_file(path / name, entry);
       const SafetensorsReader reader(path / name);
       for (const auto& [tensor, info] : reader.tensors()) checkpoint.tensors[tensor] = reader.read(tensor);

@@ -17,6 +17,8 @@ using base::cat;
 using base::IoError;
 using nlohmann::json;
 
+constexpr size_t kLongestToken = 2048;  // bytes; all its cuts are looked up, so that longer ones would take forever
+
 enum TokenType : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 [[noreturn]] void fail(const GgufReader& reader, const std::string& why) {
@@ -292,6 +294,9 @@ json merges_from_scores(const GgufReader& reader) {
     if (types[id] != kNormal) continue;
     const size_t first = merges.size();
     const std::string_view token = tokens[id];
+    if (token.size() > kLongestToken) {
+      fail(reader, cat("token ", id, " has ", token.size(), " bytes; allowed are ", kLongestToken));
+    }
     for (size_t cut = 1; cut < token.size(); ++cut) {
       const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
       if (left != ids.end() && right != ids.end()) merges.push_back({scores[id], left->second, right->second});

@@ -12,8 +12,9 @@ using nlohmann::json;
 namespace {
 
 int64_t positive(const ConfigReader& reader, const std::string& field, const json& value) {
-  if (!value.is_number_integer() || value.get<int64_t>() <= 0) {
-    reader.fail(field, "expected an integer > 0, got " + value.dump());
+  constexpr int64_t kMost = int64_t{1} << 31;  // keeps products of two sizes inside an int64
+  if (!value.is_number_integer() || value.get<int64_t>() <= 0 || value.get<int64_t>() > kMost) {
+    reader.fail(field, base::cat("expected an integer > 0 and at most ", kMost, ", got ", value.dump()));
   }
   return value.get<int64_t>();
 }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "config_reader.h"
 #include "rope_config.h"
@@ -195,6 +196,16 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.tie_word_embeddings = reader.flag("tie_word_embeddings", config.tie_word_embeddings);
 }
 
+/// Layers and experts are made, and rope's frequencies computed, before the weights are seen.
+void check_limits(const ConfigReader& reader, const ModelConfig& config) {
+  constexpr int64_t kMostLayers = 10'000, kMostExperts = 10'000, kMostHeadDim = 65'536;
+  for (const auto& [field, value, most] : {std::tuple{"num_hidden_layers", config.num_hidden_layers, kMostLayers},
+                                           {"num_experts", config.num_experts, kMostExperts},
+                                           {"head_dim", config.head_dim, kMostHeadDim}}) {
+    if (value > most) reader.fail(field, base::cat(value, " is more than ", most));
+  }
+}
+
 void check_consistency(const ConfigReader& reader, const ModelConfig& config) {
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
     reader.fail("num_key_value_heads", base::cat(config.num_key_value_heads, " does not divide num_attention_heads ",
@@ -251,6 +262,7 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
   read_sizes(reader, config);
   for (const std::string& name : fields) family_fields().at(name)(reader, name, config);
   read_rope(reader, contains(fields, "partial_rotary_factor"), config);
+  check_limits(reader, config);
   check_consistency(reader, config);
   read_tokens(reader, folder, config);
   return config;

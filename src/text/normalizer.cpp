@@ -9,6 +9,15 @@
 namespace rqat::text {
 namespace {
 
+constexpr size_t kMostGrowth = 64;
+constexpr size_t kFreeGrowth = size_t{1} << 20;
+
+void check_growth(size_t before, size_t after) {
+  if (after <= kFreeGrowth || (after - kFreeGrowth) / kMostGrowth <= before) return;
+  throw base::DataError(base::cat("the tokenizer's rules blow up a text of ", before, " bytes to more than ", after,
+                                  " bytes; check the Replace and Prepend steps of its normalizer"));
+}
+
 template <class Change>
 std::string map_characters(const std::string& text, Change&& change) {
   std::string out;
@@ -52,7 +61,11 @@ std::string space_around_chinese(const std::string& text) {
 }  // namespace
 
 std::string Normalizer::apply(std::string text) const {
-  for (const Step& step : steps_) text = step(std::move(text));
+  const size_t before = text.size();
+  for (const Step& step : steps_) {
+    text = step(std::move(text));
+    check_growth(before, text.size());
+  }
   return text;
 }
 
@@ -99,6 +112,7 @@ std::string replace_all(const std::string& text, const std::string& from, const 
   size_t begin = 0;
   for (; found != std::string::npos; found = text.find(from, begin)) {
     out.append(text, begin, found - begin).append(to);
+    check_growth(text.size(), out.size());
     begin = found + from.size();
   }
   return out.append(text, begin, std::string::npos);
@@ -108,6 +122,7 @@ std::string replace_all(const std::string& text, const Regex& pattern, const std
   std::string out;
   for (const Regex::Span& span : pattern.spans(text)) {
     out += span.is_match ? to : text.substr(span.begin, span.end - span.begin);
+    check_growth(text.size(), out.size());
   }
   return out;
 }
@@ -134,6 +149,8 @@ CharacterMap::CharacterMap(std::string blob, const std::string& where) {
   std::memcpy(units_.data(), blob.data() + 4, trie_bytes);
   replacements_ = blob.substr(4 + trie_bytes);
   replacements_ += '\0';
+  if (!is_valid_utf8(replacements_))
+    throw base::IoError(base::cat(where, ": the replacements of the character map are not valid UTF-8; it is damaged"));
 }
 
 bool CharacterMap::find(std::string_view text, std::string_view& replacement) const {
@@ -150,7 +167,9 @@ bool CharacterMap::find(std::string_view text, std::string_view& replacement) co
     if (position >= units_.size()) return false;
     if ((unit >> 8) & 1) {
       const size_t at = units_[position] & 0x7FFFFFFFu;
-      if (at >= replacements_.size()) return false;
+      const bool inside_character =
+          at < replacements_.size() && (static_cast<uint8_t>(replacements_[at]) & 0xC0) == 0x80;
+      if (at >= replacements_.size() || inside_character) return false;
       replacement = replacements_.c_str() + at;
       return true;
     }

@@ -18,6 +18,7 @@ class Normalizer {
   using Step = std::function<std::string(std::string)>;
   void add(Step step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
+  /// Throws DataError when the text grows beyond 64 times its size and a MiB: few steps could fill any memory.
   std::string apply(std::string text) const;
 
  private:
@@ -29,6 +30,7 @@ std::string prepend(std::string text, const std::string& start);   ///< Prepend:
 std::string strip_space(std::string text, bool left, bool right);  ///< Strip
 std::string strip_accents(const std::string& text);                ///< StripAccents: marks of any kind
 std::string clean_for_nmt(const std::string& text);                ///< Nmt
+/// Throws DataError when the text grows beyond 64 times its size and a MiB.
 std::string replace_all(const std::string& text, const std::string& from, const std::string& to);
 std::string replace_all(const std::string& text, const Regex& pattern, const std::string& to);
 
@@ -41,7 +43,7 @@ std::string normalize_for_bert(std::string text, const BertNormalization& option
 class CharacterMap {
  public:
   /// `blob`: size of the trie in bytes, the trie's 32-bit units, replacements that end in a zero byte. Throws IoError
-  /// that names `where` when the sizes do not fit.
+  /// that names `where` when the sizes do not fit, or the replacements are not valid UTF-8.
   CharacterMap(std::string blob, const std::string& where);
   /// Each grapheme cluster of up to five bytes, else each of its characters, by the replacement of its shortest prefix
   /// in the map: what the `tokenizers` library does.

@@ -49,8 +49,7 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
   for (AddedToken& token : parts.added_tokens) add_added_token(std::move(token));
   for (const std::vector<int64_t>* side : {&before_, &after_}) {
     for (const int64_t id : *side) {
-      if (id < 0 || id >= vocab_size() || !entries_[static_cast<size_t>(id)].exists)
-        throw base::IoError(base::cat(source_, ": post_processor: there is no token with id ", id));
+      if (!exists(id)) throw base::IoError(base::cat(source_, ": post_processor: there is no token with id ", id));
     }
   }
   if (!parts.bos_token.empty()) bos_id_ = required_id(parts.bos_token, "bos_token");
@@ -63,12 +62,12 @@ void PipelineTokenizer::add_entry(const std::string& text, int64_t id) {
   if (id < 0 || id > kLargestId) {
     throw base::IoError(base::cat(source_, ": token '", text, "' has id ", id, "; allowed are 0 to ", kLargestId));
   }
-  if (static_cast<size_t>(id) >= entries_.size()) entries_.resize(static_cast<size_t>(id) + 1);
-  Entry& slot = entries_[static_cast<size_t>(id)];
-  if (slot.exists) {
-    throw base::IoError(base::cat(source_, ": tokens '", slot.text, "' and '", text, "' share the id ", id));
+  if (exists(id)) {
+    throw base::IoError(base::cat(source_, ": tokens '", entry(id).text, "' and '", text, "' share the id ", id));
   }
-  slot = {text, true, false, ""};
+  if (id >= vocab_size()) entry_of_id_.resize(static_cast<size_t>(id) + 1, -1);
+  entry_of_id_[static_cast<size_t>(id)] = static_cast<int32_t>(entries_.size());
+  entries_.push_back({text, false, ""});
   if (!ids_.emplace(text, id).second) {
     throw base::IoError(base::cat(source_, ": token '", text, "' has the ids ", ids_[text], " and ", id));
   }
@@ -83,10 +82,11 @@ void PipelineTokenizer::add_added_token(AddedToken token) {
     throw base::IoError(base::cat(source_, ": added token '", token.content, "' has id ", token.id,
                                   ", but its id in the vocabulary is ", known->second));
   }
-  entries_[static_cast<size_t>(token.id)].special = token.special;
+  Entry& added = entries_[static_cast<size_t>(entry_of_id_[static_cast<size_t>(token.id)])];
+  added.special = token.special;
   if (token.normalized) {
     const std::string normalized = normalizer_.apply(token.content);
-    if (normalized != token.content) entries_[static_cast<size_t>(token.id)].decoded = normalized;
+    if (normalized != token.content) added.decoded = normalized;
     token.content = normalized;
     if (!token.content.empty()) normalized_tokens_.add(token);
   } else {
@@ -185,12 +185,16 @@ std::vector<int64_t> PipelineTokenizer::with_special(std::vector<int64_t> ids) c
   return ids;
 }
 
+bool PipelineTokenizer::exists(int64_t id) const {
+  return id >= 0 && id < vocab_size() && entry_of_id_[static_cast<size_t>(id)] >= 0;
+}
+
 const PipelineTokenizer::Entry& PipelineTokenizer::entry(int64_t id) const {
-  if (id < 0 || id >= vocab_size() || !entries_[static_cast<size_t>(id)].exists) {
+  if (!exists(id)) {
     throw base::DataError(
         base::cat(source_, ": there is no token with id ", id, "; the vocabulary has the ids 0 to ", vocab_size() - 1));
   }
-  return entries_[static_cast<size_t>(id)];
+  return entries_[static_cast<size_t>(entry_of_id_[static_cast<size_t>(id)])];
 }
 
 std::string PipelineTokenizer::token_bytes(int64_t id) const {

@@ -43,7 +43,7 @@ class PipelineTokenizer : public Tokenizer {
   std::string token_bytes(int64_t id) const override;
   bool decodes_by_token() const override { return decoder_.is_byte_level(); }
   bool is_special(int64_t id) const override;
-  int64_t vocab_size() const override { return static_cast<int64_t>(entries_.size()); }
+  int64_t vocab_size() const override { return static_cast<int64_t>(entry_of_id_.size()); }
   int64_t token_id(std::string_view token) const override;
   std::string token_text(int64_t id) const override;
   int64_t bos_id() const override { return bos_id_; }
@@ -52,7 +52,6 @@ class PipelineTokenizer : public Tokenizer {
  private:
   struct Entry {
     std::string text;
-    bool exists = false;
     bool special = false;
     std::string decoded;  ///< what the decoder gets instead of `text`: normalized added tokens as normalized; often ""
   };
@@ -61,6 +60,7 @@ class PipelineTokenizer : public Tokenizer {
   void add_entry(const std::string& text, int64_t id);
   void add_added_token(AddedToken token);
   int64_t required_id(const std::string& token, const char* role) const;
+  bool exists(int64_t id) const;
   const Entry& entry(int64_t id) const;
   void encode_plain(std::string_view text, bool first, Workspace& workspace, std::vector<int64_t>& out) const;
   void encode_segment(const Segment& raw, bool first, bool parse_special, Workspace& workspace,
@@ -71,8 +71,9 @@ class PipelineTokenizer : public Tokenizer {
 
   std::string source_;
   std::vector<Entry> entries_;
-  TokenIds ids_;        ///< all tokens
-  TokenIds model_ids_;  ///< those of the model's vocabulary
+  std::vector<int32_t> entry_of_id_;  ///< -1: no such token. Ids may be far apart, entries are large
+  TokenIds ids_;                      ///< all tokens
+  TokenIds model_ids_;                ///< those of the model's vocabulary
   AddedTokenMatcher raw_tokens_, normalized_tokens_;
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kLlama3Ranks = 128000;
 constexpr int64_t kLlama3Special = 256;
+constexpr size_t kLongestToken = 2048;  // bytes; all its cuts are looked up, so that longer ones would take forever
 
 int64_t parse_rank(const std::string& text, const std::string& where) {
   const bool digits = !text.empty() && text.size() <= 9 && text.find_first_not_of("0123456789") == std::string::npos;
@@ -34,6 +35,9 @@ std::vector<std::string> read_ranks(const std::filesystem::path& path) {
       throw base::IoError(base::cat(where, ": rank ", rank, ", expected ", tokens.size()));
     tokens.push_back(decode_base64(fields[0], where));
     if (tokens.back().empty()) throw base::IoError(base::cat(where, ": empty token"));
+    if (tokens.back().size() > kLongestToken) {
+      throw base::IoError(base::cat(where, ": token of ", tokens.back().size(), " bytes; allowed are ", kLongestToken));
+    }
   }
   return tokens;
 }
@@ -94,13 +98,13 @@ TokenizerParts read_tiktoken(const std::filesystem::path& path) {
   const std::vector<std::string> tokens = read_ranks(path);
   for (size_t i = 0; i < tokens.size(); ++i)
     parts.model.vocabulary.emplace_back(bytes_to_alphabet(tokens[i]), static_cast<int64_t>(i));
-  add_merges(tokens, parts);
-  apply_preset(Preset::kLlama3, parts);
   if (static_cast<int64_t>(tokens.size()) != kLlama3Ranks) {
     throw base::IoError(base::cat(parts.source, ": ", tokens.size(), " tiktoken ranks; only Llama 3's ", kLlama3Ranks,
                                   " are supported, because the file does not tell its pattern. Save the tokenizer as "
                                   "tokenizer.json"));
   }
+  add_merges(tokens, parts);
+  apply_preset(Preset::kLlama3, parts);
   add_llama3_special(parts);
   return parts;
 }

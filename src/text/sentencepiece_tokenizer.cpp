@@ -13,16 +13,27 @@
 namespace rqat::text {
 namespace {
 
+/// What the library throws as well: on some damaged models it does so instead of returning a status.
+template <class Call>
+std::string fault_of(const Call& call) {
+  try {
+    const auto status = call();
+    return status.ok() ? "" : status.ToString();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::filesystem::path& path, SentencePieceOptions options)
       : source_(path.string()), add_bos_(options.add_bos), add_eos_(options.add_eos) {
     const std::string bytes = base::read_file(path);
-    const auto status = processor_.LoadFromSerializedProto(bytes);
-    if (bytes.empty() || !status.ok() || processor_.GetPieceSize() == 0) {
-      throw base::IoError(
-          base::cat(source_, ": not a sentencepiece model: ", bytes.empty() ? "the file is empty" : status.ToString()));
-    }
+    const std::string fault =
+        bytes.empty() ? "the file is empty" : fault_of([&] { return processor_.LoadFromSerializedProto(bytes); });
+    if (!fault.empty()) throw base::IoError(base::cat(source_, ": not a sentencepiece model: ", fault));
+    if (processor_.GetPieceSize() == 0)
+      throw base::IoError(base::cat(source_, ": a sentencepiece model without pieces"));
     size_ = processor_.GetPieceSize();
     for (AddedToken& token : options.added_tokens) add_token(std::move(token));
     bos_id_ = role(options.bos_token, processor_.bos_id());
@@ -38,8 +49,8 @@ class SentencePieceTokenizer : public Tokenizer {
         continue;
       }
       std::vector<int> part;
-      const auto status = processor_.Encode(segment.text, &part);
-      if (!status.ok()) throw base::DataError(base::cat(source_, ": encoding failed: ", status.ToString()));
+      const std::string fault = fault_of([&] { return processor_.Encode(segment.text, &part); });
+      if (!fault.empty()) throw base::DataError(base::cat(source_, ": encoding failed: ", fault));
       ids.insert(ids.end(), part.begin(), part.end());
     }
     return ids;
@@ -127,8 +138,8 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string decode_run(const std::vector<int>& ids) const {
     std::string text;
     if (ids.empty()) return text;
-    const auto status = processor_.Decode(ids, &text);
-    if (!status.ok()) throw base::DataError(base::cat(source_, ": decoding failed: ", status.ToString()));
+    const std::string fault = fault_of([&] { return processor_.Decode(ids, &text); });
+    if (!fault.empty()) throw base::DataError(base::cat(source_, ": decoding failed: ", fault));
     return text;
   }
 

@@ -117,6 +117,12 @@ TEST(Node, HostileDocumentsAreRefused) {
     laughs += cat("a", i, ": &a", i, " [", alias, alias, alias, alias, alias, alias, alias, alias, "x]\n");
   }
   expect_contains(fault_of(laughs), "too large once its aliases are expanded");
+  std::string tower = "a0: &a0 1\n";  // what walks a tree recurses, so aliases must not stack it either
+  for (int i = 1; i < 20; ++i)
+    tower += cat("a", i, ": &a", i, " ", std::string(90, '['), "*a", i - 1, std::string(90, ']'), "\n");
+  expect_contains(fault_of(tower), "r.yaml:3: nested deeper than 100 levels");
+  const std::string half = std::string(45, '[') + "x" + std::string(45, ']');
+  EXPECT_NO_THROW(Node::parse(cat("a: &a ", half, "\nb: ", std::string(45, '['), "*a", std::string(45, ']')), "r"));
 }
 
 TEST(Node, OnlyUtf8TextIsTaken) {

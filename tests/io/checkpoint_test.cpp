@@ -77,6 +77,12 @@ TEST(Checkpoint, DamageIsNamed) {
   write_json(path / "manifest.json", manifest);
   EXPECT_NE(error_of(path).find("not a checkpoint of this version of rqat"), std::string::npos);
   manifest["format_version"] = 1;
+  for (const char* name : {"../state.safetensors", "/etc/passwd", "a/../../b", "..", "."}) {
+    nlohmann::json other = manifest;
+    other["files"] = {{name, {{"bytes", 1}, {"hash", ""}}}};
+    write_json(path / "manifest.json", other);
+    EXPECT_NE(error_of(path).find("which is not in its folder"), std::string::npos) << name;
+  }
   manifest.erase("files");
   write_json(path / "manifest.json", manifest);
   EXPECT_NE(error_of(path).find("manifest.json: "), std::string::npos);

@@ -2,6 +2,12 @@
 // environment. ASAN_OPTIONS, UBSAN_OPTIONS and TSAN_OPTIONS still override them.
 #include <dlfcn.h>
 
+#if !defined(__SANITIZE_ADDRESS__) && defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__  // GCC's name
+#endif
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 // Leaks: LibTorch keeps its registries for ever. Container overflows: it is not instrumented, so a vector that grows on
 // its side and is read on ours looks overflowed.

@@ -36,6 +36,12 @@ class GgufFile {
     raw(uint64_t{values.size()});
     for (const int32_t value : values) raw(value);
   }
+  void numbers(const std::string& key, const std::vector<float>& values) {
+    entry(key, 9);
+    raw(uint32_t{6});
+    raw(uint64_t{values.size()});
+    for (const float value : values) raw(value);
+  }
   std::filesystem::path write() const {
     GgufFile head;
     head.bytes_ = "GGUF";
@@ -109,6 +115,21 @@ TEST(GgufVocabulary, EveryKnownPresetLoads) {
     Toy toy;
     toy.pre = name;
     EXPECT_EQ(toy.load()->encode("ab"), (Ids{256})) << name;
+  }
+}
+
+TEST(GgufVocabulary, TokensOfSentencePieceAreShort) {
+  GgufFile file;
+  file.text("tokenizer.ggml.model", "llama");
+  file.texts("tokenizer.ggml.tokens", {"a", std::string(3000, 'a')});
+  file.numbers("tokenizer.ggml.scores", {0, -1});
+  const auto path = file.write();
+  try {
+    load_tokenizer(path);
+    FAIL() << "all cuts of a token are looked up, which would take forever";
+  } catch (const base::IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("token 1 has 3000 bytes; allowed are 2048"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "rqat/base/error.h"
@@ -232,6 +233,115 @@ TEST(Jinja, RunawayTemplatesStop) {
   EXPECT_THROW(
       render("{% set ns = namespace(s=[1]) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"),
       base::DataError);
+}
+
+std::string fault_of(const std::string& source, const Json& variables = Json::object()) {
+  try {
+    render(source, variables);
+    return "rendered";
+  } catch (const base::DataError& error) {
+    return error.what();
+  }
+}
+
+struct Hostile {
+  const char *source, *message;
+};
+
+TEST(Jinja, SmallTemplatesTakeLittleTimeAndMemory) {
+  const std::string doubling = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ";
+  for (const auto& [source, message] : {
+           Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "too much time or memory"},
+           Hostile{"{'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x | tojson }}", "more than 16"},
+           Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}", "too much time or memory"},
+           Hostile{"[ns.x, ns.x] %}{% endfor %}{{ ns.x < ns.x }}", "too much time or memory"},
+       }) {
+    EXPECT_NE(fault_of(doubling + source).find(message), std::string::npos) << source << fault_of(doubling + source);
+  }
+  for (const auto& [source, message] : {
+           Hostile{"{{ (['a' * 16000000] * 90000) | join }}", "more than 16"},
+           Hostile{"{% set s = 'a' * 16000000 %}{{ s | replace('a', s) }}", "more than 16"},
+           Hostile{"{% set s = 'a' * 1000 %}{{ s | replace('', s) | replace('', s) }}", "more than 16"},
+           Hostile{"{{ 'a'.center(90000, 'b' * 16000000) }}", "more than 16"},
+           Hostile{"{{ ('\n' * 90000) | indent('b' * 16000000, blank=true) }}", "more than 16"},
+           Hostile{"{{ '%s%s' % ('a' * 16000000, 'b' * 16000000) }}", "more than 16"},
+           Hostile{
+               "{% set s = 'a' * 16000000 %}{% for i in range(90000) %}{% if s.upper() == s %}{% endif %}{% endfor %}",
+               "too much time or memory"},
+           Hostile{"{% set s = 'a' * 16000000 %}{% for i in range(90000) %}{% if 'b' in s %}{% endif %}{% endfor %}",
+                   "too much time or memory"},
+           Hostile{"{{ range(90000) | unique | length }}", "too much time or memory"},
+           Hostile{"{{ 'a' | map(*(['map'] * 90000)) }}", "too much time or memory"},
+           Hostile{"{{ 'a' | map(*(['map'] * 2000)) }}", "inside each other"},
+           Hostile{
+               "{% macro m(n) %}{% if n > 0 %}{% call m(n - 1) %}{{ caller() }}{{ caller() }}{% endcall %}{% else %}{{ "
+               "caller() }}{% endif %}{% endmacro %}{% call m(40) %}x{% endcall %}",
+               ""},
+           Hostile{
+               "{% macro m(n) %}{{ 1 + (1 + (1 + (1 + (1 + (1 + (1 + (1 + (m(n + 1))))))))) }}{% endmacro %}{{ m(0) }}",
+               ""},
+       }) {
+    const std::string fault = fault_of(source);
+    EXPECT_NE(fault, "rendered") << source;
+    EXPECT_NE(fault.find(message), std::string::npos) << source << ": " << fault;
+  }
+}
+
+TEST(Jinja, SearchIsLinear) {
+  // A naive search compares most of the pattern at every place.
+  EXPECT_EQ(
+      render("{% set text = 'a' * 4000000 %}{% set part = 'a' * 2000000 ~ 'b' %}{{ part in text }}{{ text.count(part) "
+             "}}{{ text.rfind('b' ~ 'a' * 2000000) }}{{ text.split(part) | length }}"),
+      "False0-11");
+  EXPECT_EQ(
+      render("{{ 'abcabc'.rfind('bc') }}{{ 'abcabc'.rfind('x') }}{{ 'abcabc'.rfind('') }}{{ 'abc'.rpartition('b') }}"),
+      "4-16['a', 'b', 'c']");
+  EXPECT_EQ(render("{{ 'a--b--c'.rsplit('--', 1) }}{{ 'aaa'.rsplit('aa', 5) }}{{ '--a'.rsplit('--', 1) }}"),
+            "['a--b', 'c']['a', '']['', 'a']");
+}
+
+TEST(Jinja, ChainsOfValuesAreDestroyed) {
+  for (const char* link : {"{% set h.n = h.n | batch(1) %}", "{% set h.n = namespace(next=h.n) %}"}) {
+    EXPECT_NE(fault_of(base::cat("{% set h = namespace(n=[1]) %}{% for i in range(90000) %}", link, "{% endfor %}"))
+                  .find("nested more than 500 deep"),
+              std::string::npos)
+        << link;
+  }
+  EXPECT_EQ(
+      render("{% set h = namespace(n=none) %}{% for i in range(90000) %}{% set n = namespace() %}{% set n.next = h.n "
+             "%}{% set h.n = n %}{% endfor %}{{ h.n.next }}"),
+      "<namespace>");
+}
+
+TEST(Jinja, ExpressionsOfAnyShapeAreBounded) {
+  std::string tower = "1";  // each level hangs at the far end of a chain
+  for (int i = 0; i < 10; ++i) {
+    tower = "(1 + (" + tower + ")";
+    for (int j = 0; j < 100; ++j) tower += "+1";
+    tower += ")";
+  }
+  try {
+    Template("{{ " + tower + " }}", "t");
+    FAIL();
+  } catch (const base::IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("operators in a row or inside each other"), std::string::npos);
+  }
+}
+
+TEST(Jinja, NumbersBeyondTheirRange) {
+  const Json least = {{"least", std::numeric_limits<int64_t>::min()}, {"large", std::numeric_limits<int64_t>::max()}};
+  EXPECT_EQ(render("{{ 1e999 }} {{ -1e999 }} {{ 1e-999 }}"), "inf -inf 0.0");
+  for (const char* source : {"{{ -least }}", "{{ least | abs }}", "{{ '%d' % 1e999 }}", "{{ '%d' % 1e300 }}",
+                             "{{ [9e15 | int, 1] | sum }}", "{{ [1] | sum(start='a') }}", "{{ '%.999999999f' % 1.5 }}",
+                             "{{ '%999f' % 1.5 }}", "{{ '%1.1.1f' % 1.5 }}", "{{ {'index0': 'a'}.cycle(1) }}"}) {
+    EXPECT_NE(fault_of(source, least), "rendered") << source;
+  }
+  EXPECT_EQ(render("{{ least is divisibleby(-1) }}{{ range(1, large, large) }}{{ [1, 2, 3][1::large] }}"
+                   "{{ [1, 2, 3][::least] }}",
+                   least),
+            "True[1][2][3]");
+  EXPECT_EQ(render("{{ '%d' % 9007199254740993 }}{{ '%5.2f|%-4d|%+d' % (1.5, 3, 2) }}"),
+            "9007199254740993 1.50|3   |+2");
 }
 
 // Conversations rendered by huggingface.js's tests, with their expected text.

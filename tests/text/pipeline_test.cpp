@@ -157,6 +157,70 @@ TEST(Pipeline, WordLevel) {
   EXPECT_EQ(load(value)->decode({1, 2}), "one two") << "without a decoder tokens are words";
 }
 
+TEST(Pipeline, FewRulesDoNotFillTheMemory) {
+  const json model = {{"type", "WordLevel"}, {"unk_token", "?"}, {"vocab", {{"?", 0}, {"a", 1}}}};
+  const json doubling = {{"type", "Sequence"}, {"normalizers", std::vector<json>(60, replace("a", "aa"))}};
+  EXPECT_THROW(load({{"model", model}, {"normalizer", doubling}})->encode("a"), base::DataError);
+  const json long_text = {{"type", "Replace"}, {"pattern", {{"Regex", "b"}}}, {"content", std::string(2000, 'a')}};
+  const auto tokenizer = load({{"model", model}, {"normalizer", long_text}});
+  EXPECT_EQ(tokenizer->encode("b").size(), 1u) << "a short text may grow";
+  EXPECT_THROW(tokenizer->encode(std::string(1'000'000, 'b')), base::DataError);
+  const json decoder = replace("a", std::string(2000, 'b').c_str());
+  const auto growing = load(
+      {{"model", {{"type", "WordLevel"}, {"unk_token", "?"}, {"vocab", {{"?", 0}, {std::string(10'000, 'a'), 1}}}}},
+       {"decoder", decoder}});
+  EXPECT_THROW(growing->decode({1}), base::DataError);
+}
+
+TEST(Pipeline, LargestIdTakesLittleMemory) {
+  const auto tokenizer =
+      load({{"model", {{"type", "WordLevel"}, {"unk_token", "?"}, {"vocab", {{"?", 0}, {"a", 4194303}}}}}});
+  EXPECT_EQ(tokenizer->vocab_size(), 4194304);
+  EXPECT_EQ(tokenizer->encode("a"), (Ids{4194303}));
+  EXPECT_EQ(tokenizer->token_text(4194303), "a");
+  EXPECT_THROW(tokenizer->token_text(4194302), base::DataError) << "a gap in the ids";
+}
+
+std::string base64(const std::string& bytes) {
+  static const std::string kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : bytes + std::string(2, '\0')) {
+    bits = (bits << 8) | static_cast<uint8_t>(c);
+    for (count += 8; count >= 6; count -= 6) out += kDigits[(bits >> (count - 6)) & 63];
+  }
+  return out.substr(0, (bytes.size() * 8 + 5) / 6);
+}
+
+// A normalizer that replaces "x" by the text that begins at `offset` of `texts`.
+json character_map(uint32_t offset, const std::string& texts) {
+  std::vector<uint32_t> trie(512, 0);
+  trie[0] = 0x100u << 10;                         // children of the root stand at 0x100 ^ byte
+  trie[0x178] = 'x' | (1u << 8) | (0x87u << 10);  // ends a key; its value stands at 0x178 ^ 0x87
+  trie[0x1FF] = offset;
+  const auto bytes = static_cast<uint32_t>(trie.size() * sizeof(uint32_t));
+  std::string blob(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+  blob.append(reinterpret_cast<const char*>(trie.data()), bytes) += texts;
+  return {{"type", "Precompiled"}, {"precompiled_charsmap", base64(blob)}};
+}
+
+TEST(Pipeline, CharacterMapsKeepTextValid) {
+  const auto load_map = [](uint32_t offset, const std::string& texts) {
+    return load(
+        {{"model",
+          {{"type", "WordLevel"}, {"unk_token", "?"}, {"vocab", {{"?", 0}, {"a", 1}, {"\u00e9", 2}, {"x", 3}}}}},
+         {"pre_tokenizer", {{"type", "Whitespace"}}},
+         {"normalizer", character_map(offset, texts)}});
+  };
+  const std::string texts("a\0\xC3\xA9\0", 5);
+  EXPECT_EQ(load_map(0, texts)->encode("x"), Ids{1});
+  EXPECT_EQ(load_map(2, texts)->encode("x"), Ids{2});
+  EXPECT_EQ(load_map(3, texts)->encode("x"), Ids{3}) << "inside of a character";
+  EXPECT_EQ(load_map(99, texts)->encode("x"), Ids{3}) << "behind the texts";
+  EXPECT_THROW(load_map(0, "\xFF"), base::IoError) << "what follows relies on valid UTF-8";
+}
+
 TEST(Pipeline, SeveralStepsAfterByteLevel) {
   // Falcon's order: the digits are split off in the byte alphabet.
   json value = toy_json({{"1", "2"}});

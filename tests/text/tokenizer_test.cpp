@@ -213,6 +213,22 @@ TEST(Tokenizer, MissingAndMalformedFiles) {
   EXPECT_THROW(load_tokenizer(write_text(folder / "tokenizer.json", "")), base::IoError);
 }
 
+TEST(Tokenizer, DamagedSentencePieceModels) {
+  // Pieces as in sentencepiece_model.proto: <unk> (type 2), <s> and </s> (type 3), one whose text is damaged.
+  const std::string unknown("\x0A\x0E\x0A\x05<unk>\x15\0\0\0\0\x18\x02", 16),
+      begin("\x0A\x0C\x0A\x03<s>\x15\0\0\0\0\x18\x03", 14), end("\x0A\x0D\x0A\x04</s]\x15\0\0\0\x39\x18\x03", 15),
+      damaged("\x0A\x0A\x0A\x08\0\0\0\x15\x0A\x15\0\0", 12);
+  for (const std::string& content : {std::string(), std::string("hello"), unknown + begin + end + damaged}) {
+    const auto path = write_text(fresh_folder("damaged") / "tokenizer.model", content);
+    try {
+      load_tokenizer(path);
+      FAIL() << "a model of " << content.size() << " bytes";
+    } catch (const base::IoError& error) {
+      EXPECT_NE(std::string(error.what()).find("not a sentencepiece model"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(Tokenizer, VocabAndMergesFolder) {
   const json model = toy()["model"];
   const auto folder = fresh_folder("slow");

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -14,6 +16,9 @@
 
 namespace rqat::text::jinja {
 namespace {
+
+constexpr size_t kByNameOnly = std::string::npos;  // position of an argument that has none
+constexpr double kLargestWhole = 9.0e15;           // whole numbers below are exact in a double
 
 [[noreturn]] void wrong_type(const std::string& what, const Value& value) {
   const std::string name =
@@ -26,7 +31,20 @@ const std::string& text_of(const Value& value, const std::string& what) {
   return value.string();
 }
 
+// Where `part` stands in `text`, in linear time whatever the two are.
+size_t find_in(const std::string& text, const std::string& part, size_t begin = 0) {
+  if (begin > text.size()) return std::string::npos;
+  const void* found = ::memmem(text.data() + begin, text.size() - begin, part.data(), part.size());
+  return found == nullptr ? std::string::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last_in(const std::string& text, const std::string& part) {
+  const size_t found = find_in({text.rbegin(), text.rend()}, {part.rbegin(), part.rend()});
+  return found == std::string::npos ? found : text.size() - found - part.size();
+}
+
 std::vector<std::string> characters(const std::string& text) {
+  Budget::spend(kUnitsOfItem / 2 * text.size());
   std::vector<std::string> out;
   for (size_t i = 0; i < text.size();) {
     const size_t length = utf8_step(text, i).length;
@@ -36,35 +54,57 @@ std::vector<std::string> characters(const std::string& text) {
   return out;
 }
 
-bool strips(const std::string& character, const std::string* set) {
-  if (set == nullptr) {
-    const Utf8Step step = utf8_step(character, 0);
-    return is_space(step.code_point) || (step.code_point >= 0x1C && step.code_point <= 0x1F);
+bool is_white(std::string_view character) {
+  const Utf8Step step = utf8_step(character, 0);
+  return is_space(step.code_point) || (step.code_point >= 0x1C && step.code_point <= 0x1F);
+}
+
+// First byte of the character that ends before `end`.
+size_t last_character(const std::string& text, size_t begin, size_t end) {
+  for (size_t length = std::min<size_t>(4, end - begin); length > 1; --length) {
+    if (utf8_step(std::string_view(text).substr(0, end), end - length).length == length) return end - length;
   }
-  const std::vector<std::string> allowed = characters(*set);
-  return std::find(allowed.begin(), allowed.end(), character) != allowed.end();
+  return end - 1;
 }
 
 std::string strip(const std::string& text, const Value& set, bool left, bool right) {
-  const std::string* given = set.is_string() ? &set.string() : nullptr;
-  const std::vector<std::string> parts = characters(text);
-  size_t begin = 0, end = parts.size();
-  while (left && begin < end && strips(parts[begin], given)) ++begin;
-  while (right && begin < end && strips(parts[end - 1], given)) --end;
-  std::string out;
-  for (size_t i = begin; i < end; ++i) out += parts[i];
-  return out;
+  std::set<std::string, std::less<>> given;
+  if (set.is_string()) {
+    for (std::string& character : characters(set.string())) given.insert(std::move(character));
+  }
+  const auto strips = [&](size_t at, size_t length) {
+    const std::string_view character = std::string_view(text).substr(at, length);
+    return set.is_string() ? given.count(character) > 0 : is_white(character);
+  };
+  size_t begin = 0, end = text.size();
+  while (left && begin < end) {
+    const size_t length = utf8_step(text, begin).length;
+    if (!strips(begin, length)) break;
+    begin += length;
+  }
+  while (right && begin < end) {
+    const size_t last = last_character(text, begin, end);
+    if (!strips(last, end - last)) break;
+    end = last;
+  }
+  return text.substr(begin, end - begin);
 }
 
 List split_white(const std::string& text, int64_t most) {
   List out;
-  std::string rest = strip(text, Value(), true, false);
-  while (!rest.empty()) {
-    size_t end = 0;
-    while (end < rest.size() && !is_space(utf8_step(rest, end).code_point)) end += utf8_step(rest, end).length;
-    if (most >= 0 && static_cast<int64_t>(out.size()) == most) end = rest.size();
-    out.emplace_back(rest.substr(0, end));
-    rest = strip(rest.substr(end), Value(), true, false);
+  size_t begin = 0;
+  const auto skip = [&](size_t at, bool white) {
+    for (size_t length = 0; at < text.size(); at += length) {
+      length = utf8_step(text, at).length;
+      if (is_white(std::string_view(text).substr(at, length)) != white) break;
+    }
+    return at;
+  };
+  while ((begin = skip(begin, true)) < text.size()) {
+    const bool last = most >= 0 && static_cast<int64_t>(out.size()) == most;
+    const size_t end = last ? text.size() : skip(begin, false);
+    out.emplace_back(text.substr(begin, end - begin));
+    begin = end;
   }
   return out;
 }
@@ -77,7 +117,7 @@ Value split_text(const std::string& text, const Arguments& arguments) {
   List out;
   size_t begin = 0;
   for (size_t found; (most < 0 || static_cast<int64_t>(out.size()) < most) &&
-                     (found = text.find(separator.string(), begin)) != std::string::npos;) {
+                     (found = find_in(text, separator.string(), begin)) != std::string::npos;) {
     out.emplace_back(text.substr(begin, found - begin));
     begin = found + separator.string().size();
   }
@@ -130,7 +170,7 @@ std::string indent_text(const std::string& text, const Arguments& arguments) {
   const std::vector<std::string> lines = base::split(text, '\n');
   for (size_t i = 0; i < lines.size(); ++i) {
     const bool padded = i == 0 ? arguments.get(1, "first").truthy() : blank_too || !lines[i].empty();
-    out += (i > 0 ? "\n" : "") + (padded ? pad : "") + lines[i];
+    append(out, (i > 0 ? "\n" : "") + (padded ? pad : "") + lines[i]);
   }
   return out;
 }
@@ -146,26 +186,29 @@ Value join(const Value& value, const Arguments& arguments) {
   std::string out;
   bool first = true;
   for (const Value& item : iterate(value)) {
-    out += (first ? "" : separator) + (attribute.is_string() ? attribute_path(item, attribute.string()) : item).text();
+    if (!first) append(out, separator);
+    append(out, (attribute.is_string() ? attribute_path(item, attribute.string()) : item).text());
     first = false;
   }
   return Value(std::move(out));
 }
 
 Value map_items(const Value& value, const Arguments& arguments) {
+  const Budget::Level level;  // its filter may be map
   List out;
   if (!value.truthy()) return Value(std::move(out));
-  const Value attribute = arguments.get(99, "attribute");
+  const Value attribute = arguments.get(kByNameOnly, "attribute");
   for (const Value& item : iterate(value)) {
     if (attribute.is_string()) {
       const Value found = attribute_path(item, attribute.string());
-      const Value fallback = arguments.get(99, "default");
+      const Value fallback = arguments.get(kByNameOnly, "default");
       out.push_back(found.is_undefined() && !fallback.is_undefined() ? fallback : found);
     } else {
       const std::string name = arguments.get(0, "").text();
       if (!is_filter(name))
         wrong_type(base::cat("map needs a filter or an attribute, '", name, "' is neither"), arguments.get(0, ""));
       Arguments rest;
+      Budget::spend(kUnitsOfItem * arguments.positional.size());
       if (!arguments.positional.empty())
         rest.positional.assign(arguments.positional.begin() + 1, arguments.positional.end());
       rest.named = arguments.named;
@@ -198,7 +241,8 @@ Value first_or_last(const Value& value, bool first) {
 }
 
 Value to_integer(const Value& value, const Arguments& arguments) {
-  if (value.is<double>() && !(std::abs(value.number()) < 9.0e15)) wrong_type("int needs a number below 9e15", value);
+  if (value.is<double>() && !(std::abs(value.number()) < kLargestWhole))
+    wrong_type("int needs a number below 9e15", value);
   if (value.is_number()) return Value(value.is<double>() ? static_cast<int64_t>(value.number()) : value.integer());
   if (value.is_string()) {
     const std::string text = base::trim(value.string());
@@ -232,15 +276,18 @@ Value replace(const Value& value, const Arguments& arguments) {
   int64_t left = limit.is_integer() ? limit.integer() : -1;
   std::string out;
   if (from.empty()) {  // between all characters
-    for (const std::string& character : characters(text)) out += (left == 0 || left-- == 0 ? "" : to) + character;
-    return Value(left == 0 ? out : out + to);
+    for (const std::string& character : characters(text)) append(out, (left == 0 || left-- == 0 ? "" : to) + character);
+    if (left != 0) append(out, to);
+    return Value(std::move(out));
   }
   size_t begin = 0;
-  for (size_t found; left != 0 && (found = text.find(from, begin)) != std::string::npos; --left) {
-    out += text.substr(begin, found - begin) + to;
+  for (size_t found; left != 0 && (found = find_in(text, from, begin)) != std::string::npos; --left) {
+    append(out, std::string_view(text).substr(begin, found - begin));
+    append(out, to);
     begin = found + from.size();
   }
-  return Value(out + text.substr(begin));
+  append(out, std::string_view(text).substr(begin));
+  return Value(std::move(out));
 }
 
 Value with_default(const Value& value, const Arguments& arguments) {
@@ -295,6 +342,7 @@ Value extreme(const Value& value, const Arguments& a, bool largest) {
 
 Value sum_items(const Value& value, const Arguments& a) {
   const Value attribute = a.get(0, "attribute"), start = a.get(1, "start");
+  if (!start.is_undefined() && !start.is_number()) wrong_type("sum needs a number to start from", start);
   bool whole = !start.is<double>();
   double sum = start.is_undefined() ? 0 : start.number();
   for (const Value& item : iterate(value)) {
@@ -303,7 +351,9 @@ Value sum_items(const Value& value, const Arguments& a) {
     whole = whole && !number.is<double>();
     sum += number.number();
   }
-  return whole ? Value(static_cast<int64_t>(sum)) : Value(sum);
+  if (!whole) return Value(sum);
+  if (!(std::abs(sum) < kLargestWhole)) wrong_type("sum overflows", value);
+  return Value(static_cast<int64_t>(sum));
 }
 
 Value sort_dictionary(const Value& value, const Arguments& a) {
@@ -324,7 +374,9 @@ Value sort_dictionary(const Value& value, const Arguments& a) {
 
 Value absolute(const Value& value, const Arguments&) {
   if (!value.is_number()) wrong_type("abs needs a number", value);
-  return value.is<double>() ? Value(std::abs(value.number())) : Value(std::abs(value.integer()));
+  if (value.is<double>()) return Value(std::abs(value.number()));
+  if (value.integer() == std::numeric_limits<int64_t>::min()) wrong_type("abs overflows", value);
+  return Value(std::abs(value.integer()));
 }
 
 Value rounded(const Value& value, const Arguments& a) {
@@ -476,7 +528,8 @@ const std::map<std::string, Test>& tests() {
       {"divisibleby",
        [](const Value& v, const Arguments& a) {
          const Value by = a.get(0, "num");
-         return v.is_integer() && by.is_integer() && by.integer() != 0 && v.integer() % by.integer() == 0;
+         if (!v.is_integer() || !by.is_integer() || by.integer() == 0) return false;
+         return by.integer() == -1 || v.integer() % by.integer() == 0;  // the least integer has no opposite
        }},
       {"eq", kEqual},
       {"equalto", kEqual},
@@ -510,12 +563,16 @@ const std::map<std::string, Test>& tests() {
 }
 
 // --- methods ---------------------------------------------------------------------------------------------------------
-int64_t character_count(const std::string& text) { return static_cast<int64_t>(characters(text).size()); }
+int64_t character_count(std::string_view text) {
+  int64_t count = 0;
+  for (size_t i = 0; i < text.size(); ++count) i += utf8_step(text, i).length;
+  return count;
+}
 
 Value find_text(const std::string& text, const Arguments& a, bool last, bool must) {
   const std::string part = text_of(a.get(0, "sub"), "find");
-  const size_t found = last ? text.rfind(part) : text.find(part);
-  if (found != std::string::npos) return Value(character_count(text.substr(0, found)));
+  const size_t found = last ? find_last_in(text, part) : find_in(text, part);
+  if (found != std::string::npos) return Value(character_count(std::string_view(text).substr(0, found)));
   if (must) wrong_type("substring not found", a.get(0, "sub"));
   return Value(int64_t{-1});
 }
@@ -524,7 +581,7 @@ Value count_text(const std::string& text, const Arguments& a) {
   const std::string part = text_of(a.get(0, "sub"), "count");
   if (part.empty()) return Value(character_count(text) + 1);
   int64_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  for (size_t at = find_in(text, part); at != std::string::npos; at = find_in(text, part, at + part.size())) ++count;
   return Value(count);
 }
 
@@ -546,17 +603,19 @@ Value split_right(const std::string& text, const Arguments& a) {
   int64_t most = limit.is_integer() ? limit.integer() : -1;
   if (!separator.is_string() || separator.string().empty() || most < 0) return split_text(text, a);
   List out;
-  std::string rest = text;
-  for (size_t at; most-- > 0 && (at = rest.rfind(separator.string())) != std::string::npos; rest.resize(at))
-    out.emplace_back(rest.substr(at + separator.string().size()));
-  out.emplace_back(rest);
+  std::string backwards(text.rbegin(), text.rend());
+  const std::string mark(separator.string().rbegin(), separator.string().rend());
+  size_t begin = 0;
+  for (size_t at; most-- > 0 && (at = find_in(backwards, mark, begin)) != std::string::npos; begin = at + mark.size())
+    out.emplace_back(text.substr(text.size() - at, at - begin));
+  out.emplace_back(text.substr(0, text.size() - begin));
   std::reverse(out.begin(), out.end());
   return Value(std::move(out));
 }
 
 Value partition(const std::string& text, const Arguments& a, bool last) {
   const std::string part = text_of(a.get(0, "sep"), "partition");
-  const size_t at = last ? text.rfind(part) : text.find(part);
+  const size_t at = last ? find_last_in(text, part) : find_in(text, part);
   if (at == std::string::npos)
     return last ? Value(List{Value(""), Value(""), Value(text)}) : Value(List{Value(text), Value(""), Value("")});
   return Value(List{Value(text.substr(0, at)), Value(part), Value(text.substr(at + part.size()))});
@@ -570,7 +629,7 @@ Value padded(const std::string& text, const Arguments& a, const std::string& nam
   const std::string character = name == "zfill" ? "0" : fill.is_string() ? fill.string() : " ";
   const auto pad = [&](int64_t count) {
     std::string out;
-    for (int64_t i = 0; i < count; ++i) out += character;
+    for (int64_t i = 0; i < count; ++i) append(out, character);
     return out;
   };
   if (name == "ljust") return Value(text + pad(missing));
@@ -679,6 +738,29 @@ int64_t clamp_index(const Value& index, int64_t size, int64_t fallback, int64_t 
   return std::clamp(index.integer() < 0 ? index.integer() + size : index.integer(), low, high);
 }
 
+// First byte of each character, then the size of the text.
+std::vector<size_t> character_starts(const std::string& text) {
+  Budget::spend(2 * text.size());
+  std::vector<size_t> starts;
+  starts.reserve(text.size() + 1);
+  for (size_t i = 0; i < text.size(); i += utf8_step(text, i).length) starts.push_back(i);
+  starts.push_back(text.size());
+  return starts;
+}
+
+std::string character_at(const std::string& text, const std::vector<size_t>& starts, int64_t index) {
+  const auto i = static_cast<size_t>(index);
+  return text.substr(starts[i], starts[i + 1] - starts[i]);
+}
+
+constexpr size_t kBytesPerUnit = 4;  // of text that is only read
+
+void pay_for_reading(const Value& value) {
+  if (value.is_string()) Budget::spend(value.string().size() / kBytesPerUnit);
+  if (value.is_list()) Budget::spend(value.list().size());
+  if (value.is_map()) Budget::spend(value.map().items.size());
+}
+
 template <class Names>
 std::vector<std::string> names_of(const Names& table) {
   std::vector<std::string> names;
@@ -695,6 +777,40 @@ Value Arguments::get(size_t position, const std::string& name) const {
   return found == named.end() ? Value(Undefined{name}) : found->second;
 }
 
+namespace {
+
+// Flags, a width and a precision of at most two digits each, as in "%-5.2f": more would cost memory.
+size_t end_of_options(const std::string& format, size_t at) {
+  const auto skip = [&](std::string_view characters, size_t most) {
+    for (size_t i = 0; i < most && at < format.size() && characters.find(format[at]) != std::string_view::npos; ++i)
+      ++at;
+  };
+  skip("+-# 0", 5);
+  skip("0123456789", 2);
+  if (at < format.size() && format[at] == '.') {
+    ++at;
+    skip("0123456789", 2);
+  }
+  return at;
+}
+
+std::string format_number(const std::string& options, bool as_float, const Value& item) {
+  char text[512];
+  int length = 0;
+  if (as_float) {
+    length = std::snprintf(text, sizeof(text), (options + "f").c_str(), item.number());
+  } else {
+    const bool fits = !item.is<double>() || std::abs(item.number()) < kLargestWhole;
+    if (!fits) wrong_type("'%d' needs a number below 9e15", item);
+    const long long whole = item.is<double>() ? static_cast<long long>(item.number()) : item.integer();
+    length = std::snprintf(text, sizeof(text), (options + "lld").c_str(), whole);
+  }
+  if (length < 0 || length >= static_cast<int>(sizeof(text))) wrong_type("a format is too wide", item);
+  return {text, static_cast<size_t>(length)};
+}
+
+}  // namespace
+
 std::string format_text(const std::string& format, const Value& value) {
   const List values = value.is_list() ? value.list() : List{value};
   std::string out;
@@ -704,8 +820,8 @@ std::string format_text(const std::string& format, const Value& value) {
       out += format[i];
       continue;
     }
-    const size_t begin = i++;
-    while (i < format.size() && std::string_view("0123456789.+-# ").find(format[i]) != std::string_view::npos) ++i;
+    const size_t begin = i;
+    i = end_of_options(format, begin + 1);
     const char kind = i < format.size() ? format[i] : '\0';
     if (kind == '%') {
       out += '%';
@@ -715,15 +831,9 @@ std::string format_text(const std::string& format, const Value& value) {
     const Value& item = values[used++];
     const std::string options = format.substr(begin, i - begin);
     if ((kind == 's' || kind == 'r') && options == "%") {
-      out += kind == 's' ? item.text() : item.repr();
-    } else if (std::string_view("dif").find(kind) != std::string_view::npos && item.is_number() &&
-               options.size() < 12) {
-      char text[512];
-      const int length = kind == 'f' ? std::snprintf(text, sizeof(text), (options + "f").c_str(), item.number())
-                                     : std::snprintf(text, sizeof(text), (options + "lld").c_str(),
-                                                     static_cast<long long>(item.number()));
-      if (length < 0 || length >= static_cast<int>(sizeof(text))) wrong_type("a format is too wide", item);
-      out.append(text, static_cast<size_t>(length));
+      append(out, kind == 's' ? item.text() : item.repr());
+    } else if (std::string_view("dif").find(kind) != std::string_view::npos && item.is_number()) {
+      append(out, format_number(options, kind == 'f', item));
     } else {
       wrong_type(base::cat("format '", options, kind, "' is not supported for this value"), item);
     }
@@ -735,12 +845,14 @@ std::string format_text(const std::string& format, const Value& value) {
 bool is_filter(const std::string& name) { return filters().count(name) > 0; }
 std::vector<std::string> filter_names() { return names_of(filters()); }
 Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments) {
+  pay_for_reading(value);
   return filters().at(name)(value, arguments);
 }
 
 bool is_test(const std::string& name) { return tests().count(name) > 0; }
 std::vector<std::string> test_names() { return names_of(tests()); }
 bool apply_test(const std::string& name, const Value& value, const Arguments& arguments) {
+  pay_for_reading(value);
   return tests().at(name)(value, arguments);
 }
 
@@ -759,16 +871,21 @@ Value call_method(const Value& object, const std::string& name, const Arguments&
   if (!is_method_name(object, name)) wrong_type(base::cat("method '", name, "' is not supported"), object);
   if (forbidden_methods(object).count(name) > 0)
     wrong_type(base::cat("method '", name, "' would change its object, which templates must not"), object);
+  pay_for_reading(object);
   if (object.is_string()) return string_methods().at(name)(object.string(), arguments);
   return object.is_map() ? map_method(object, name, arguments) : list_method(object, name, arguments);
 }
 
 List iterate(const Value& value) {
-  if (value.is_list()) return value.list();
   List out;
+  if (value.is_list()) {
+    Budget::spend(kUnitsOfItem * value.list().size());
+    return value.list();
+  }
   if (value.is_string()) {
     for (std::string& character : characters(value.string())) out.emplace_back(std::move(character));
   } else if (value.is_map()) {
+    Budget::spend(kUnitsOfItem * value.map().items.size());
     for (const auto& [key, item] : value.map().items) out.push_back(key);
   } else if (!value.is_undefined()) {
     wrong_type("a loop needs a list, a mapping or a string", value);
@@ -779,7 +896,7 @@ List iterate(const Value& value) {
 int64_t length(const Value& value) {
   if (value.is_list()) return static_cast<int64_t>(value.list().size());
   if (value.is_map()) return static_cast<int64_t>(value.map().items.size());
-  if (value.is_string()) return static_cast<int64_t>(characters(value.string()).size());
+  if (value.is_string()) return character_count(value.string());
   if (value.is_undefined()) return 0;
   wrong_type("length needs a list, a mapping or a string", value);
 }
@@ -795,10 +912,10 @@ Value lookup(const Value& value, const Value& key) {
     if (index >= 0 && index < size) return value.list()[static_cast<size_t>(index)];
   }
   if (value.is_string() && key.is_integer()) {
-    const std::vector<std::string> parts = characters(value.string());
-    const int64_t size = static_cast<int64_t>(parts.size()),
+    const std::vector<size_t> starts = character_starts(value.string());
+    const int64_t size = static_cast<int64_t>(starts.size()) - 1,
                   index = key.integer() < 0 ? key.integer() + size : key.integer();
-    if (index >= 0 && index < size) return Value(parts[static_cast<size_t>(index)]);
+    if (index >= 0 && index < size) return Value(character_at(value.string(), starts, index));
   }
   return Value(Undefined{key.text()});
 }
@@ -810,21 +927,33 @@ Value attribute(const Value& value, const std::string& name) {
 
 Value slice(const Value& value, const Value& begin, const Value& end, const Value& step) {
   if (!value.is_list() && !value.is_string()) wrong_type("a slice needs a list or a string", value);
-  const List items = iterate(value);
-  const auto size = static_cast<int64_t>(items.size());
+  const bool is_text = value.is_string();
+  const std::vector<size_t> starts = is_text ? character_starts(value.string()) : std::vector<size_t>();
+  const auto size = static_cast<int64_t>(is_text ? starts.size() - 1 : value.list().size());
   const int64_t stride = step.is_integer() ? step.integer() : 1;
   if (stride == 0) wrong_type("the step of a slice must not be 0", step);
   const bool forward = stride > 0;
   const int64_t low = forward ? 0 : -1, high = forward ? size : size - 1;
   const int64_t first = clamp_index(begin, size, forward ? 0 : size - 1, low, high);
   const int64_t last = clamp_index(end, size, forward ? size : -1, low, high);
-  List out;
-  for (int64_t i = first; forward ? i < last : i > last; i += stride) out.push_back(items[static_cast<size_t>(i)]);
-  return value.is_string() ? join(Value(std::move(out)), {}) : Value(std::move(out));
+  List items;
+  std::string text;
+  bool beyond = false;
+  for (int64_t i = first; !beyond && (forward ? i < last : i > last); beyond = __builtin_add_overflow(i, stride, &i)) {
+    if (is_text) {
+      text += character_at(value.string(), starts, i);
+    } else {
+      items.push_back(value.list()[static_cast<size_t>(i)]);
+    }
+  }
+  return is_text ? Value(std::move(text)) : Value(std::move(items));
 }
 
 bool contains(const Value& container, const Value& item) {
-  if (container.is_string()) return item.is_string() && container.string().find(item.string()) != std::string::npos;
+  if (container.is_string()) {
+    pay_for_reading(container);
+    return item.is_string() && find_in(container.string(), item.string()) != std::string::npos;
+  }
   if (container.is_map()) return container.map().find(item) != nullptr;
   const List items = iterate(container);
   return std::any_of(items.begin(), items.end(), [&](const Value& member) { return equal(member, item); });

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -9,7 +10,7 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr int kDeepest = 100;  // nesting of expressions and blocks
-constexpr int kLongestChain = 1000;
+constexpr int kHighest = 500;  // of a tree of operators, which is walked and destroyed by recursion
 
 class Parser {
  public:
@@ -68,11 +69,21 @@ class Parser {
   }
   ExpressionPtr make(ExpressionKind kind, std::string name, ExpressionPtr first, ExpressionPtr second = nullptr) const {
     ExpressionPtr made = make(kind, std::move(name));
-    made->height = first->height + 1;
-    if (made->height > kLongestChain) fail(base::cat("more than ", kLongestChain, " operators in a row"));
-    made->arguments.push_back(std::move(first));
-    if (second) made->arguments.push_back(std::move(second));
+    adopt(*made, std::move(first));
+    if (second) adopt(*made, std::move(second));
     return made;
+  }
+  void adopt(Expression& parent, ExpressionPtr child) const {
+    grow(parent, child.get());
+    parent.arguments.push_back(std::move(child));
+  }
+  void adopt(Expression& parent, std::string keyword, ExpressionPtr child) const {
+    grow(parent, child.get());
+    parent.keywords.emplace_back(std::move(keyword), std::move(child));
+  }
+  void grow(Expression& parent, const Expression* child) const {
+    if (child != nullptr) parent.height = std::max(parent.height, child->height + 1);
+    if (parent.height > kHighest) fail(base::cat("more than ", kHighest, " operators in a row or inside each other"));
   }
   ExpressionPtr constant(Value value) const {
     ExpressionPtr made = make(ExpressionKind::kConstant);
@@ -271,7 +282,7 @@ class Parser {
     while (accept_operator(",")) {
       if (peek().kind == TokenKind::kCloseExpression || peek().kind == TokenKind::kCloseStatement || is_operator(")"))
         break;
-      list->arguments.push_back(expression());
+      adopt(*list, expression());
     }
     return list;
   }
@@ -287,7 +298,7 @@ class Parser {
     const Softness soft(*this, soft_ || is_name("if"));
     while (accept_name("if")) {
       ExpressionPtr made = make(ExpressionKind::kConditional, "", std::move(value), either());
-      made->arguments.push_back(accept_name("else") ? expression() : nullptr);
+      adopt(*made, accept_name("else") ? expression() : nullptr);
       value = std::move(made);
     }
     return value;
@@ -332,8 +343,11 @@ class Parser {
     std::string second = comparison_operator();
     if (second.empty()) return make(ExpressionKind::kBinary, std::move(name), std::move(left), std::move(right));
     ExpressionPtr chain = make(ExpressionKind::kChain, "", std::move(left));
-    chain->keywords.emplace_back(std::move(name), std::move(right));
-    for (; !second.empty(); second = comparison_operator()) chain->keywords.emplace_back(std::move(second), sum());
+    adopt(*chain, std::move(name), std::move(right));
+    while (!second.empty()) {
+      adopt(*chain, std::move(second), sum());
+      second = comparison_operator();
+    }
     return chain;
   }
 
@@ -427,7 +441,7 @@ class Parser {
     if (accept_operator("(")) {
       call_arguments(*made);
     } else if (starts_operand()) {
-      made->arguments.push_back(postfix(primary()));
+      adopt(*made, postfix(primary()));
     }
     return negated ? make(ExpressionKind::kUnary, "not", std::move(made)) : std::move(made);
   }
@@ -435,15 +449,15 @@ class Parser {
   void call_arguments(Expression& call) {
     while (!accept_operator(")")) {
       if (accept_operator("**")) {
-        call.keywords.emplace_back("", expression());
+        adopt(call, "", expression());
       } else if (accept_operator("*")) {
-        call.arguments.push_back(make(ExpressionKind::kUnpack, "", expression()));
+        adopt(call, make(ExpressionKind::kUnpack, "", expression()));
       } else if (peek().kind == TokenKind::kName && is_operator("=", 1)) {
         std::string name = next().text;
         next();
-        call.keywords.emplace_back(std::move(name), expression());
+        adopt(call, std::move(name), expression());
       } else {
-        call.arguments.push_back(expression());
+        adopt(call, expression());
       }
       if (!is_operator(")")) expect_operator(",");
     }
@@ -475,11 +489,11 @@ class Parser {
       return make(ExpressionKind::kIndex, "", std::move(value), std::move(first));
     }
     ExpressionPtr made = make(ExpressionKind::kSlice, "", std::move(value));
-    made->arguments.push_back(std::move(first));
+    adopt(*made, std::move(first));
     for (int part = 0; part < 2; ++part) {
       const bool colon = accept_operator(":");
       const bool absent = !colon || is_operator(":") || is_operator("]");
-      made->arguments.push_back(absent ? nullptr : expression());
+      adopt(*made, absent ? nullptr : expression());
     }
     expect_operator("]");
     return made;
@@ -497,7 +511,7 @@ class Parser {
         return constant(Value(integer()));
       case TokenKind::kFloat:
         next();
-        return constant(Value(std::stod(token.text)));
+        return constant(Value(std::strtod(token.text.c_str(), nullptr)));  // beyond the range infinity, as in Python
       default:
         break;
     }
@@ -535,10 +549,10 @@ class Parser {
   ExpressionPtr items(ExpressionKind kind, std::string_view end) {
     ExpressionPtr made = make(kind);
     while (!accept_operator(end)) {
-      made->arguments.push_back(expression());
+      adopt(*made, expression());
       if (kind == ExpressionKind::kMap) {
         expect_operator(":");
-        made->arguments.push_back(expression());
+        adopt(*made, expression());
       }
       if (!is_operator(end)) expect_operator(",");
     }

@@ -63,7 +63,7 @@ struct Expression {
   Value constant;
   std::vector<ExpressionPtr> arguments;
   std::vector<std::pair<std::string, ExpressionPtr>> keywords;
-  int height = 1;  ///< of the chain of first operands; bounded, because trees are walked by recursion
+  int height = 1;  ///< of the tree; bounded, because trees are walked by recursion
 };
 
 struct Statement;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <limits>
+#include <map>
 #include <utility>
 
 #include "rqat/base/error.h"
@@ -13,9 +15,7 @@ namespace rqat::text::jinja {
 namespace {
 
 constexpr int64_t kMostSteps = 3'000'000;
-constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr int kDeepestCall = 50;
-constexpr int kMostNested = 5000;  // bounds the depth of values, which are printed and destroyed by recursion
 constexpr int64_t kLongestList = 100'000;
 
 enum class Flow { kNormal, kBreak, kContinue };
@@ -27,6 +27,13 @@ class Renderer {
     scopes_.emplace_back();
   }
 
+  /// Namespaces may hold each other in a circle or a long chain, so each is emptied by itself.
+  ~Renderer() {
+    for (const auto& [address, value] : changed_) value.map().items.clear();
+  }
+  Renderer(const Renderer&) = delete;
+  Renderer& operator=(const Renderer&) = delete;
+
   Rendered render(const Block& block) {
     run(block, rendered_.text);
     return std::move(rendered_);
@@ -34,7 +41,13 @@ class Renderer {
 
   Flow run(const Block& block, std::string& out) {
     for (const Statement& statement : block) {
-      const Flow flow = run(statement, out);
+      Flow flow = Flow::kNormal;
+      try {
+        const Budget::Level level;
+        flow = run(statement, out);
+      } catch (const Fault& fault) {
+        fail(statement.line, fault.what());
+      }
       if (flow != Flow::kNormal) return flow;
     }
     return Flow::kNormal;
@@ -51,14 +64,12 @@ class Renderer {
 
   Flow run(const Statement& statement, std::string& out) {
     count_step(statement.line);
-    if (out.size() > kMostBytes)
-      fail(statement.line, base::cat("more than ", base::format_bytes(kMostBytes), " of text"));
     switch (statement.kind) {
       case StatementKind::kText:
-        out += statement.text;
+        append(out, statement.text);
         break;
       case StatementKind::kOutput:
-        out += evaluate(*statement.expression).text();
+        append(out, evaluate(*statement.expression).text());
         break;
       case StatementKind::kIf:
         return run(evaluate(*statement.expression).truthy() ? statement.body : statement.otherwise, out);
@@ -72,7 +83,7 @@ class Renderer {
         assign(statement, filtered_block(statement));
         break;
       case StatementKind::kFilterBlock:
-        out += filtered_block(statement).text();
+        append(out, filtered_block(statement).text());
         break;
       case StatementKind::kMacro:
         scopes_.back().set(statement.macro->name, Value(statement.macro.get()));
@@ -80,7 +91,7 @@ class Renderer {
       case StatementKind::kWith:
         return with(statement, out);
       case StatementKind::kCallBlock:
-        out += call_block(statement).text();
+        append(out, call_block(statement).text());
         break;
       case StatementKind::kGeneration:
         return generation(statement, out);
@@ -103,12 +114,17 @@ class Renderer {
 
   // The macro finds the block as caller(), which sees the names of the place it is written at.
   Value call_block(const Statement& statement) {
+    pay_for(scopes_);
     callers_.emplace_back(statement.macro.get(), std::vector<Map>(scopes_.begin() + 2, scopes_.end()));
     Arguments arguments = arguments_of(*statement.expression);
     arguments.named.insert_or_assign("caller", Value(statement.macro.get()));
     const Value result = call(*statement.expression, arguments);
     callers_.pop_back();
     return result;
+  }
+
+  static void pay_for(const std::vector<Map>& scopes) {
+    for (const Map& scope : scopes) Budget::spend(kUnitsOfItem * (scope.items.size() + 1));
   }
 
   // Begins where the template's own text stands, inside macros too, as in transformers.
@@ -143,6 +159,7 @@ class Renderer {
         fail(statement.line,
              base::cat("'", statement.names.front(), "' is not a namespace, its attributes cannot be set"));
       }
+      if (value.is_list() || value.is_map()) changed_.emplace(&target.map(), target);
       target.map().set(statement.text, value);
       return;
     }
@@ -223,10 +240,8 @@ class Renderer {
   Value evaluate(const Expression& e) {
     count_step(e.line);
     try {
-      Value value = compute(e);
-      if (value.is_string() && value.string().size() > kMostBytes)
-        fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
-      return value;
+      const Budget::Level level;
+      return compute(e);
     } catch (const Fault& fault) {
       fail(e.line, fault.what());
     }
@@ -240,7 +255,7 @@ class Renderer {
         return find(e.name);
       case ExpressionKind::kList: {
         List items;
-        for (const ExpressionPtr& item : e.arguments) items.push_back(nested(evaluate(*item), e.line));
+        for (const ExpressionPtr& item : e.arguments) items.push_back(evaluate(*item));
         return Value(std::move(items));
       }
       case ExpressionKind::kMap: {
@@ -249,7 +264,7 @@ class Renderer {
           const Value key = evaluate(*e.arguments[i]);
           if (!key.is_string() && !key.is_number() && !key.is_none())
             fail(e.line, base::cat("a key of a mapping must be a string, a number or none, got ", key.repr()));
-          map.set(key, nested(evaluate(*e.arguments[i + 1]), e.line));
+          map.set(key, evaluate(*e.arguments[i + 1]));
         }
         return Value(std::move(map));
       }
@@ -280,14 +295,6 @@ class Renderer {
         return evaluate(*e.arguments[1]).truthy() ? evaluate(*e.arguments[0]) : optional(e.arguments[2]);
     }
     return Value();
-  }
-
-  // Passes on a value that becomes part of another one.
-  Value nested(Value value, int line) {
-    const bool compound = value.is_list() || value.is_map();
-    if (compound && ++nested_ > kMostNested)
-      fail(line, base::cat("more than ", kMostNested, " lists and mappings inside others"));
-    return value;
   }
 
   Value optional(const ExpressionPtr& e) { return e ? evaluate(*e) : Value(); }
@@ -322,7 +329,8 @@ class Renderer {
       const Value object = evaluate(*callee.arguments[0]);
       if (object.is_undefined()) fail(e.line, base::cat("'", object.name(), "' is undefined"));
       if (is_method_name(object, callee.name) || !object.is_map()) return call_method(object, callee.name, arguments);
-      if (callee.name == "cycle" && object.map().find("index0") != nullptr) return cycle(object, arguments, e.line);
+      const Value* index = callee.name == "cycle" ? object.map().find("index0") : nullptr;
+      if (index != nullptr && index->is_integer()) return cycle(index->integer(), arguments, e.line);
     }
     const Value function = evaluate(callee);
     if (function.is_macro()) return call_macro(*function.macro(), arguments, e.line);
@@ -336,10 +344,10 @@ class Renderer {
     fail(e.line, base::cat("a value of type ", function.type_name(), " cannot be called"));
   }
 
-  static Value cycle(const Value& loop, const Arguments& arguments, int line) {
+  static Value cycle(int64_t index, const Arguments& arguments, int line) {
     const size_t count = arguments.positional.size();
     if (count == 0) throw Fault(base::cat("loop.cycle at line ", line, " needs values"));
-    return arguments.positional[static_cast<size_t>(loop.map().find("index0")->integer()) % count];
+    return arguments.positional[static_cast<size_t>(index) % count];
   }
 
   Value call_function(const std::string& name, const Arguments& arguments, int line) {
@@ -350,7 +358,7 @@ class Renderer {
         if (!arguments.positional[0].is_map()) fail(line, base::cat(name, " needs a mapping"));
         map.items = arguments.positional[0].map().items;
       }
-      for (const auto& [key, value] : arguments.named) map.set(key, nested(value, line));
+      for (const auto& [key, value] : arguments.named) map.set(key, value);
       map.is_namespace = name == "namespace";
       return Value(std::move(map));
     }
@@ -381,7 +389,8 @@ class Renderer {
     const int64_t step = count > 2 ? arguments.positional[2].integer() : 1;
     if (step == 0) fail(line, "the step of range must not be 0");
     List items;
-    for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
+    bool beyond = false;  // of what an integer holds
+    for (int64_t i = begin; !beyond && (step > 0 ? i < end : i > end); beyond = __builtin_add_overflow(i, step, &i)) {
       if (static_cast<int64_t>(items.size()) >= kLongestList)
         fail(line, base::cat("range of more than ", kLongestList, " items"));
       items.emplace_back(i);
@@ -411,7 +420,9 @@ class Renderer {
     std::vector<Map> outer(std::make_move_iterator(scopes_.begin() + 2), std::make_move_iterator(scopes_.end()));
     scopes_.resize(2);
     for (const auto& [caller, around] : callers_) {
-      if (caller == &macro) scopes_.insert(scopes_.end(), around.begin(), around.end());
+      if (caller != &macro) continue;
+      pay_for(around);
+      scopes_.insert(scopes_.end(), around.begin(), around.end());
     }
     scopes_.push_back(std::move(scope));
     std::string text;
@@ -425,6 +436,7 @@ class Renderer {
   Value unary(const Expression& e) {
     const Value value = evaluate(*e.arguments[0]);
     if (e.name == "not") return Value(!value.truthy());
+    if (value.is_integer() && value.integer() == std::numeric_limits<int64_t>::min()) fail(e.line, "'-' overflows");
     if (value.is_integer()) return Value(-value.integer());
     if (value.is<double>()) return Value(-value.number());
     fail(e.line, base::cat("'-' needs a number, got ", value.type_name()));
@@ -439,8 +451,8 @@ class Renderer {
     if (e.name == "!=") return Value(!equal(left, right));
     if (e.name == "in") return Value(contains(right, left));
     if (e.name == "not in") return Value(!contains(right, left));
-    if (e.name == "~") return concatenate(e, left.text(), right.text());
-    if (e.name == "+" && left.is_string() && right.is_string()) return concatenate(e, left.string(), right.string());
+    if (e.name == "~") return concatenate(left.text(), right.text());
+    if (e.name == "+" && left.is_string() && right.is_string()) return concatenate(left.string(), right.string());
     if (e.name == "+" && left.is_list() && right.is_list()) return concatenate(e, left.list(), right.list());
     if (e.name == "*" && (left.is_integer() || right.is_integer())) {
       if (left.is_string() || left.is_list()) return repeat(e, left, right);
@@ -460,10 +472,9 @@ class Renderer {
     return arithmetic(e, left, right);
   }
 
-  Value concatenate(const Expression& e, std::string left, const std::string& right) const {
-    if (left.size() + right.size() > kMostBytes)
-      fail(e.line, base::cat("text of more than ", base::format_bytes(kMostBytes)));
-    return Value(std::move(left += right));
+  static Value concatenate(std::string left, const std::string& right) {
+    append(left, right);
+    return Value(std::move(left));
   }
 
   Value concatenate(const Expression& e, List left, const List& right) const {
@@ -487,7 +498,7 @@ class Renderer {
       fail(e.line, base::cat("'*' does not fit ", value.type_name(), " and ", count.type_name()));
     const auto times = static_cast<size_t>(std::max<int64_t>(count.integer(), 0));
     const size_t size = value.is_string() ? value.string().size() : value.list().size();
-    const size_t most = value.is_string() ? kMostBytes : static_cast<size_t>(kLongestList);
+    const size_t most = value.is_string() ? kMostText : static_cast<size_t>(kLongestList);
     if (size > 0 && times > most / size) fail(e.line, base::cat("'*' makes more than ", most, " items"));
     if (value.is_string()) {
       std::string out;
@@ -555,10 +566,10 @@ class Renderer {
   std::vector<Map> scopes_;  ///< variables, top of the template, then loops and blocks
   int64_t steps_ = 0;
   int call_depth_ = 0;
-  int nested_ = 0;
   int loop_depth_ = 0;
   std::vector<std::pair<const Macro*, std::vector<Map>>>
-      callers_;  ///< call blocks that run, with the names around them
+      callers_;                          ///< call blocks that run, with the names around them
+  std::map<const Map*, Value> changed_;  ///< namespaces that were given lists or mappings
   Rendered rendered_;
 };
 
@@ -574,7 +585,10 @@ bool has_generation(const Block& block) {
 Template::Template(std::string_view source, std::string where)
     : where_(std::move(where)), block_(parse(source, where_)) {}
 
-Rendered Template::render(const Map& variables) const { return Renderer(variables, where_).render(block_); }
+Rendered Template::render(const Map& variables) const {
+  const Budget budget;
+  return Renderer(variables, where_).render(block_);
+}
 
 bool Template::has_generation_blocks() const { return has_generation(block_); }
 

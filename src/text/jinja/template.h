@@ -21,8 +21,8 @@ class Template {
   /// Throws IoError "where:line: ..." on what the subset lacks.
   Template(std::string_view source, std::string where);
   /// `variables` are the names the template sees. Throws DataError "where:line: ...": the template's own
-  /// raise_exception, an operation on a value of the wrong type, more than three million steps, or more than 64 MiB of
-  /// text.
+  /// raise_exception, an operation on a value of the wrong type, more than three million steps, a text of more than
+  /// 16 MiB, too much time or memory (Budget).
   Rendered render(const Map& variables) const;
   bool has_generation_blocks() const;
 

@@ -3,12 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "rqat/base/strings.h"
 #include "text/utf8.h"
 
 namespace rqat::text::jinja {
 namespace {
+
+constexpr int kDeepestValue = 500;
+constexpr size_t kUnitsOfVisit = 64;  // of comparing or printing a value
+constexpr size_t kBytesPerUnit = 16;  // of text that is compared
+
+thread_local Budget* budget = nullptr;
+
+int depth_around(int depth) {
+  if (depth >= kDeepestValue) throw Fault(base::cat("lists and mappings nested more than ", kDeepestValue, " deep"));
+  return depth + 1;
+}
 
 std::string hex4(unsigned code) {
   static const char* kDigits = "0123456789abcdef";
@@ -113,7 +125,53 @@ std::string python_string(const std::string& text) {
 
 }  // namespace
 
+Budget::Budget() : outer_(std::exchange(budget, this)) {}
+Budget::~Budget() { budget = outer_; }
+
+void Budget::spend(size_t units) {
+  if (budget == nullptr) return;
+  if (units > budget->left_) throw Fault("the template takes too much time or memory");
+  budget->left_ -= units;
+}
+
+Budget::Level::Level() {
+  if (budget != nullptr && ++budget->level_ > kDeepest) {
+    --budget->level_;
+    throw Fault(base::cat("more than ", kDeepest, " blocks, operators and macros inside each other"));
+  }
+}
+Budget::Level::~Level() {
+  if (budget != nullptr) --budget->level_;
+}
+
+void append(std::string& out, std::string_view part) {
+  if (part.size() > kMostText - std::min(out.size(), kMostText))
+    throw Fault(base::cat("text of more than ", base::format_bytes(kMostText)));
+  out += part;
+}
+
+Value::Value(std::string value) : data_(std::make_shared<const std::string>(std::move(value))) {
+  Budget::spend(kUnitsOfItem + string().size());
+  if (string().size() > kMostText && budget != nullptr)
+    throw Fault(base::cat("text of more than ", base::format_bytes(kMostText)));
+}
+
+Value::Value(List items) {
+  Budget::spend(kUnitsOfItem * (items.size() + 1));
+  for (const Value& item : items) depth_ = std::max(depth_, item.depth_);
+  depth_ = depth_around(depth_);
+  data_ = std::make_shared<List>(std::move(items));
+}
+
+Value::Value(Map map) {
+  Budget::spend(kUnitsOfItem * (map.items.size() + 1));
+  for (const auto& [key, item] : map.items) depth_ = std::max(depth_, item.depth_);
+  depth_ = depth_around(depth_);
+  data_ = std::make_shared<Map>(std::move(map));
+}
+
 const Value* Map::find(const std::string& key) const {
+  Budget::spend(items.size());
   for (const auto& [name, value] : items) {
     if (name.is_string() && name.string() == key) return &value;
   }
@@ -122,6 +180,7 @@ const Value* Map::find(const std::string& key) const {
 
 const Value* Map::find(const Value& key) const {
   if (key.is_string()) return find(key.string());
+  Budget::spend(items.size());
   for (const auto& [name, value] : items) {
     if (equal(name, key)) return &value;
   }
@@ -174,14 +233,16 @@ std::string Value::repr() const {
   if (is_integer()) return std::to_string(integer());
   if (is<double>()) return python_float(number());
   if (is_string()) return python_string(string());
+  Budget::spend(kUnitsOfVisit);
   std::string out;
+  const auto add = [&](const std::string& part) { append(out, part); };
   if (is_list()) {
-    for (const Value& item : list()) out += (out.empty() ? "" : ", ") + item.repr();
+    for (const Value& item : list()) add((out.empty() ? "" : ", ") + item.repr());
     return '[' + out + ']';
   }
   if (is_map() && map().is_namespace) return "<namespace>";  // it may contain itself
   if (is_map()) {
-    for (const auto& [key, item] : map().items) out += (out.empty() ? "" : ", ") + key.repr() + ": " + item.repr();
+    for (const auto& [key, item] : map().items) add((out.empty() ? "" : ", ") + key.repr() + ": " + item.repr());
     return '{' + out + '}';
   }
   if (is_method()) return "<method>";
@@ -208,9 +269,10 @@ std::string Value::json(const JsonStyle& style, int depth) const {
   const auto line = [&](int level) {
     return style.indent < 0 ? "" : '\n' + std::string(static_cast<size_t>(style.indent * level), ' ');
   };
+  Budget::spend(kUnitsOfVisit);
   std::string out;
   const auto add = [&](const std::string& item) {
-    out += (out.empty() ? "" : style.item_separator) + line(depth + 1) + item;
+    append(out, (out.empty() ? "" : style.item_separator) + line(depth + 1) + item);
   };
   if (is_list()) {
     for (const Value& item : list()) add(item.json(style, depth + 1));
@@ -228,8 +290,12 @@ std::string Value::json(const JsonStyle& style, int depth) const {
 
 int compare(const Value& a, const Value& b) {
   const auto sign = [](auto x, auto y) { return x < y ? -1 : x > y ? 1 : 0; };
+  Budget::spend(kUnitsOfVisit);
   if (a.is_number() && b.is_number()) return sign(a.number(), b.number());
-  if (a.is_string() && b.is_string()) return sign(a.string().compare(b.string()), 0);
+  if (a.is_string() && b.is_string()) {
+    Budget::spend(std::min(a.string().size(), b.string().size()) / kBytesPerUnit);
+    return sign(a.string().compare(b.string()), 0);
+  }
   if (a.is_list() && b.is_list()) {
     for (size_t i = 0; i < std::min(a.list().size(), b.list().size()); ++i) {
       if (!equal(a.list()[i], b.list()[i])) return compare(a.list()[i], b.list()[i]);
@@ -243,8 +309,12 @@ int compare(const Value& a, const Value& b) {
 }
 
 bool equal(const Value& a, const Value& b) {
+  Budget::spend(kUnitsOfVisit);
   if (a.is_number() && b.is_number()) return a.number() == b.number();
-  if (a.is_string() && b.is_string()) return a.string() == b.string();
+  if (a.is_string() && b.is_string()) {
+    if (a.string().size() == b.string().size()) Budget::spend(a.string().size() / kBytesPerUnit);
+    return a.string() == b.string();
+  }
   if (a.is_list() && b.is_list()) {
     if (a.list().size() != b.list().size()) return false;
     for (size_t i = 0; i < a.list().size(); ++i) {

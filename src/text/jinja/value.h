@@ -1,9 +1,11 @@
 // Values of chat templates, with Python's notions of truth, equality and text.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -20,6 +22,40 @@ class Fault : public base::DataError {
  public:
   using base::DataError::DataError;
 };
+
+/// What one rendering may cost: values that are made, walked or searched spend from it, so that a small template takes
+/// neither much time nor much memory. The innermost one of a thread counts; without any nothing is limited.
+class Budget {
+ public:
+  Budget();
+  ~Budget();
+  Budget(const Budget&) = delete;
+  Budget& operator=(const Budget&) = delete;
+  /// A unit is about a byte of text. Throws Fault when all is spent.
+  static void spend(size_t units);
+
+  /// A step of a recursion that a template controls. Throws Fault at kDeepest.
+  class Level {
+   public:
+    Level();
+    ~Level();
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+  };
+
+ private:
+  static constexpr size_t kMost = size_t{1} << 29;
+  static constexpr int kDeepest = 1000;
+  Budget* outer_;
+  size_t left_ = kMost;
+  int level_ = 0;
+};
+
+constexpr size_t kMostText = size_t{16} << 20;  ///< bytes of one text
+constexpr size_t kUnitsOfItem = 64;             ///< what an item of a list or a mapping costs
+
+/// out += part. Throws Fault when it grows beyond kMostText.
+void append(std::string& out, std::string_view part);
 
 using List = std::vector<Value>;
 
@@ -50,6 +86,7 @@ struct JsonStyle {
   std::string item_separator = ", ", key_separator = ": ";
 };
 
+/// Copies share text, list and map. Making one costs units of the Budget.
 class Value {
  public:
   Value() : data_(Undefined{}) {}
@@ -58,10 +95,11 @@ class Value {
   explicit Value(bool value) : data_(value) {}
   explicit Value(int64_t value) : data_(value) {}
   explicit Value(double value) : data_(value) {}
-  explicit Value(std::string value) : data_(std::move(value)) {}
-  explicit Value(const char* value) : data_(std::string(value)) {}
-  explicit Value(List items) : data_(std::make_shared<List>(std::move(items))) {}
-  explicit Value(Map map) : data_(std::make_shared<Map>(std::move(map))) {}
+  explicit Value(std::string value);
+  explicit Value(const char* value) : Value(std::string(value)) {}
+  /// Lists and mappings nest up to 500 deep, because they are printed and destroyed by recursion. Throws Fault beyond.
+  explicit Value(List items);
+  explicit Value(Map map);
   explicit Value(const Macro* macro) : data_(macro) {}
   explicit Value(Method method) : data_(std::move(method)) {}
 
@@ -74,7 +112,7 @@ class Value {
   bool is_bool() const { return is<bool>(); }
   bool is_integer() const { return is<int64_t>(); }
   bool is_number() const { return is_integer() || is<double>() || is_bool(); }
-  bool is_string() const { return is<std::string>(); }
+  bool is_string() const { return is<Text>(); }
   bool is_list() const { return is<std::shared_ptr<List>>(); }
   bool is_map() const { return is<std::shared_ptr<Map>>(); }
   bool is_method() const { return is<Method>(); }
@@ -82,7 +120,7 @@ class Value {
 
   // Each requires the kind of its name.
   const std::string& name() const { return std::get<Undefined>(data_).name; }
-  const std::string& string() const { return std::get<std::string>(data_); }
+  const std::string& string() const { return *std::get<Text>(data_); }
   const List& list() const { return *std::get<std::shared_ptr<List>>(data_); }
   Map& map() const { return *std::get<std::shared_ptr<Map>>(data_); }
   const Macro* macro() const { return std::get<const Macro*>(data_); }
@@ -100,9 +138,11 @@ class Value {
   std::string json(const JsonStyle& style = {}, int depth = 0) const;
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::string, std::shared_ptr<List>, std::shared_ptr<Map>,
-               const Macro*, Method>
+  using Text = std::shared_ptr<const std::string>;
+  std::variant<Undefined, None, bool, int64_t, double, Text, std::shared_ptr<List>, std::shared_ptr<Map>, const Macro*,
+               Method>
       data_;
+  int depth_ = 0;  ///< of lists and mappings inside each other; of a namespace when it was made
 };
 
 bool equal(const Value& a, const Value& b);

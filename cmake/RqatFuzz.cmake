@@ -1,0 +1,36 @@
+# Fuzz targets: tests/fuzz/<name>_fuzz.cpp defines LLVMFuzzerTestOneInput. With RQAT_FUZZ (preset fuzz, clang) they are
+# linked to libFuzzer for tools/fuzz; else to a program that replays the inputs in tests/fuzz/corpus/<name>, as a test.
+set(_fuzz_folder ${CMAKE_CURRENT_SOURCE_DIR}/tests/fuzz)
+if(RQAT_FUZZ AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "RQAT_FUZZ needs clang with libFuzzer (tools/setup --fuzz, then cmake --preset fuzz)")
+endif()
+
+# rqat_add_fuzz_target(name library...)
+function(rqat_add_fuzz_target name)
+  add_executable(fuzz_${name} ${_fuzz_folder}/${name}_fuzz.cpp)
+  target_include_directories(fuzz_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR}/src)
+  target_link_libraries(fuzz_${name} PRIVATE ${ARGN})
+  if(RQAT_FUZZ)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(fuzz_${name} PRIVATE ${_fuzz_folder}/replay.cpp)
+    # No allocation of an input of a few kilobytes may be larger than this (under the address sanitizer).
+    add_test(NAME fuzz_${name} COMMAND fuzz_${name} ${_fuzz_folder}/corpus/${name})
+    set_tests_properties(fuzz_${name} PROPERTIES LABELS fast TIMEOUT 300
+      ENVIRONMENT "OMP_NUM_THREADS=1;ASAN_OPTIONS=max_allocation_size_mb=512")
+  endif()
+  set_property(GLOBAL APPEND PROPERTY RQAT_FUZZ_TARGETS fuzz_${name})
+endfunction()
+
+if(RQAT_TESTS OR RQAT_FUZZ)
+  rqat_add_fuzz_target(answer rqat_answer)
+  rqat_add_fuzz_target(gguf rqat_text)
+  rqat_add_fuzz_target(jinja rqat_text)
+  rqat_add_fuzz_target(jsonl rqat_data)
+  rqat_add_fuzz_target(safetensors rqat_io)
+  rqat_add_fuzz_target(sentencepiece rqat_text)
+  rqat_add_fuzz_target(tokenizer rqat_text)
+  rqat_add_fuzz_target(yaml rqat_base)
+  get_property(_targets GLOBAL PROPERTY RQAT_FUZZ_TARGETS)
+  add_custom_target(fuzz_targets DEPENDS ${_targets})
+endif()
