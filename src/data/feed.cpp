@@ -77,19 +77,20 @@ FedExample StreamFeed::next() {
 
 /// Null when it is to be dropped.
 std::shared_ptr<const Example> StreamFeed::encoded(const Held& held) {
-  const auto fault = [&](const base::DataError& error) {
-    return base::DataError(cat("record ", held.number + 1,
-                               held.record.where.empty() ? "" : cat(" (", held.record.where, ")"), ": ", error.what()));
-  };
+  const std::string place =
+      cat("record ", held.number + 1, held.record.where.empty() ? "" : cat(" (", held.record.where, ")"));
   try {
     return std::make_shared<const Example>(encode_example(held.record, config_, tokenizer_, chat_));
   } catch (const TooLong& error) {
-    if (config_.too_long != "drop") throw fault(error);
-    if (!dropped_any_) base::log_warning(cat(fault(error).what(), "; it is dropped, and so are others without a word"));
+    if (config_.too_long != "drop") throw base::DataError(cat(place, ": ", error.what()));
+    if (!dropped_any_) {
+      base::log_warning(cat(place, " is longer than max_length ", config_.max_length,
+                            " and is dropped; others will be without a word"));
+    }
     dropped_any_ = true;
     return nullptr;
   } catch (const base::DataError& error) {
-    throw fault(error);
+    throw base::DataError(cat(place, ": ", error.what()));
   }
 }
 

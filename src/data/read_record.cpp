@@ -149,7 +149,8 @@ class Reader {
       read_turns(all, mapping.question, record);
     } else {
       record.prompt = filled(text_of(asked, mapping.question), "question");
-      if (!mapping.answer.empty()) record.response = filled(text(mapping.answer), "answer");
+      record.response = text(mapping.answer);
+      if (!mapping.answer.empty() && !is_optional(mapping.answer)) filled(record.response, "answer");
     }
     const std::string thinking = base::trim(text(mapping.thinking));
     if (!thinking.empty()) record.response = cat("<think>\n", thinking, "\n</think>\n\n", record.response);

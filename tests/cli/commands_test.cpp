@@ -36,7 +36,9 @@ TEST(Commands, VersionAndOverview) {
   for (const std::string& name : commands().names()) EXPECT_THAT(help, HasSubstr("  " + name + " "));
 }
 
-TEST(Commands, Env) { EXPECT_THAT(success("env --threads 1"), AllOf(HasSubstr("CPU kernels"), HasSubstr("1 of "))); }
+TEST(Commands, Env) {
+  EXPECT_THAT(success("env --threads 1"), AllOf(HasSubstr("CPU kernels"), HasSubstr("1 of "), HasSubstr("Parquet")));
+}
 
 TEST(Commands, ListTellsKindsEntriesAndSettings) {
   EXPECT_THAT(success("list"), AllOf(HasSubstr("objectives:"), HasSubstr("kl_forward"), HasSubstr("commands:")));

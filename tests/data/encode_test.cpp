@@ -73,8 +73,8 @@ TEST(Encode, LossOnAllAssistantTurns) {
   Record record = record_of("Q2", "A2");
   record.history = {{"user", "Q1"}, {"assistant", "A1"}};
   EXPECT_EQ(text_of(encode(record).ids), "u:Q1|\na:A1|\nu:Q2|\na:A2|");
-  EXPECT_EQ(learned_of(encode(record)), "........A1|........A2|");
-  EXPECT_EQ(learned_of(encode(record, "last_response")), "...................A2|");
+  EXPECT_EQ(learned_of(encode(record)), "........A1|.........A2|");
+  EXPECT_EQ(learned_of(encode(record, "last_response")), "....................A2|");
   EXPECT_EQ(learned_of(encode(record, "all")), "u:Q1|\na:A1|\nu:Q2|\na:A2|");
   EXPECT_EQ(encode(record).ids, encode(record, "last_response").ids);
 }
@@ -97,12 +97,12 @@ TEST(Encode, TemplatesThatRewriteEarlierTurns) {
   const ForgetfulTemplate chat;
   Record record = record_of("Q2", "A2");
   record.history = {{"user", "Q1"}, {"assistant", " A1 "}};
-  EXPECT_EQ(learned_of(encode(record, "responses", chat)), "........A1|........A2|")
+  EXPECT_EQ(learned_of(encode(record, "responses", chat)), "........A1|.........A2|")
       << "white space around a turn is trimmed";
   record.history[1].content = "so=A1";
   expect_contains(message_of<base::DataError>([&] { encode(record, "responses", chat); }),
                   "the chat template (letters) writes earlier turns otherwise than they were said");
-  EXPECT_EQ(learned_of(encode(record, "last_response", chat)), "...................A2|");
+  EXPECT_EQ(learned_of(encode(record, "last_response", chat)), "....................A2|");
 }
 
 /// Opens the thinking of every answer.

@@ -91,8 +91,8 @@ TEST_F(Readers, DamagedAndTruncatedCompressedFiles) {
     for (size_t i = 0; i < 64; ++i) wrong[packed.size() / 2 + i] ^= 0x5a;
     expect_contains(message_of<base::IoError>([&, &n = name] { read(n, half); }),
                     name + ": damaged " + format + " file: it ends too early; fetch it again");
-    const auto reader = open_reader(write(name, wrong), {});
-    const auto skip_all = [&] {
+    const auto skip_all = [&, &n = name] {
+      const auto reader = open_reader(write(n, wrong), {});
       while (reader->skip()) {
       }
     };

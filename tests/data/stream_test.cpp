@@ -10,6 +10,7 @@
 #include "data/fake_text.h"
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/log.h"
 #include "rqat/data/feed.h"
 
 namespace rqat::data {
@@ -23,6 +24,9 @@ const LetterTemplate kChat;
 
 class Streams : public testing::Test {
  protected:
+  static void SetUpTestSuite() { base::set_log_level(base::LogLevel::kError); }
+  static void TearDownTestSuite() { base::set_log_level(base::LogLevel::kInfo); }
+
   /// A file of records "NAME0", "NAME1", ...
   DataConfig file(const std::string& name, int64_t count) {
     std::string lines;
@@ -129,7 +133,7 @@ TEST_F(Streams, EachEpochShowsEachRecordOnceInAnotherOrder) {
 /// Interrupted anywhere, in any epoch, also where examples are dropped and parts of a mixture begin anew.
 TEST_F(Streams, AnyCursorGoesOnExactly) {
   DataConfig plain = file("a", 23), mixed = mixture({{2, file("b", 5)}, {1, file("c", 40)}});
-  mixed.num_examples = 23;
+  mixed.num_examples = 40;
   plain.too_long = mixed.too_long = "drop";
   plain.max_length = mixed.max_length = 10;  // drops "a10" and longer
   for (DataConfig config : {plain, mixed}) {

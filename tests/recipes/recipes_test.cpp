@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 
-constexpr size_t kRecipes = 7, kConfigs = 7;
+constexpr size_t kRecipes = 8, kConfigs = 7;
 
 const fs::path kRoot = RQAT_SOURCE_DIR;
 

@@ -114,8 +114,9 @@ class Sampler {
   std::vector<int64_t> order_;
 };
 
-/// Micro-batches of one step: examples packed so that no micro-batch exceeds `max_tokens` (0 = one micro-batch),
-/// keeping order.
+/// Examples packed so that no micro-batch exceeds `max_tokens` (0 = one micro-batch; a longer example stands alone):
+/// one after the other, or, where that makes fewer, the longest first into the first micro-batch with room (first-fit
+/// decreasing). Within a micro-batch they keep their order.
 std::vector<std::vector<int64_t>> pack_micro_batches(const std::vector<int64_t>& lengths, int64_t max_tokens);
 
 }  // namespace rqat::data

@@ -26,4 +26,7 @@ class RecordStream {
 /// IoError (no such file).
 std::unique_ptr<RecordStream> open_records(const DataConfig& config, int64_t seed);
 
+/// Whether this build reads Parquet files, and by what.
+std::string parquet_text();
+
 }  // namespace rqat::data

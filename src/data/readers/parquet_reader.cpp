@@ -2,6 +2,7 @@
 #include "data/readers/record_reader.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "rqat/data/stream.h"
 
 #ifdef RQAT_WITH_PARQUET
 
@@ -213,6 +214,8 @@ std::unique_ptr<RecordReader> open_parquet(const std::filesystem::path& path, co
   return std::make_unique<Parquet>(path, wanted);
 }
 
+std::string parquet_text() { return cat("Arrow ", ARROW_VERSION_STRING); }
+
 }  // namespace rqat::data
 
 #else
@@ -224,6 +227,8 @@ std::unique_ptr<RecordReader> open_parquet(const std::filesystem::path& path, co
       path.string(), ": this build cannot read Parquet; run tools/setup, configure with -DRQAT_PARQUET=ON and ",
       "build again, or turn the file into JSON lines"));
 }
+
+std::string parquet_text() { return "no (tools/setup fetches Arrow, which reads it)"; }
 
 }  // namespace rqat::data
 
