@@ -108,7 +108,7 @@ TEST_F(Preview, Faults) {
   EXPECT_THAT(output("preview --config recipe.yaml --data trian", 2),
               HasSubstr("no data 'trian'; did you mean 'train'?"));
   EXPECT_THAT(output("preview --config recipe.yaml --data said", 1),
-              HasSubstr("said/examples.jsonl: cannot be opened"));
+              HasSubstr("stage said has not run yet, which will write this data into "));
   EXPECT_THAT(output("show problems.jsonl", 2), HasSubstr("preview"));
 }
 

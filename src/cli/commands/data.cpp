@@ -32,7 +32,7 @@ struct DataOptions : base::Config {
     v.field("data", data, "entry of the recipe, or a stage that wrote data; default: all of them");
     v.field("model", model,
             "model folder or GGUF file whose tokenizer and chat template are used; default: the recipe's");
-    v.field("mapping", mapping, "which column of the file is what: a preset, or {question: problem, answer: solution}");
+    v.field("mapping", mapping, "which column is what: a preset, or {question: problem, answer: solution}");
     v.field("num_examples", num_examples, "examples to show", base::Range{1, 10000});
     v.field("first", first, "number of the first one", base::positive());
     v.choice("color", color, {"auto", "always", "never"}, "auto = when the output is a terminal");
@@ -106,6 +106,10 @@ class Data : public Command {
     for (const auto& [name, config] : recipe.data) {
       const bool written_later = recipe.maker_of_data(name) != nullptr && !std::filesystem::exists(config.file);
       if (options_.data.empty() ? !written_later : name == options_.data) names.push_back(name);
+      if (written_later && name == options_.data) {
+        throw base::DataError(cat("stage ", name, " has not run yet, which will write this data into ", config.file,
+                                  "; run it first (rqat train --config ", options_.config, " --only ", name, ")"));
+      }
     }
     if (!names.empty()) return names;
     for (const auto& [name, config] : recipe.data) names.push_back(name);
