@@ -148,7 +148,7 @@ class Reader {
       }
       read_turns(all, mapping.question, record);
     } else {
-      record.prompt = filled(text_of(asked, mapping.question), "question");
+      record.prompt = filled(text_of(asked, name_of(mapping.question)), "question");
       record.response = text(mapping.answer);
       if (!mapping.answer.empty() && !is_optional(mapping.answer)) filled(record.response, "answer");
     }
