@@ -5,6 +5,7 @@
 #include "kinds.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "rqat/data/mapping.h"
 
 namespace rqat::cli {
 
@@ -23,7 +24,8 @@ std::vector<Part> nouns() {
   return {{"recipe", std::make_shared<pipeline::Recipe>()},
           {"models: entry", std::make_shared<pipeline::ModelSource>()},
           {"quant: entry", std::make_shared<quant::QuantPolicy>()},
-          {"data: entry", std::make_shared<data::DataConfig>()}};
+          {"data: entry", std::make_shared<data::DataConfig>()},
+          {"mapping of a data: entry", std::make_shared<data::Mapping>()}};
 }
 
 std::vector<Part> all_parts() {
@@ -84,6 +86,8 @@ std::pair<Part, std::string> split_path(const std::string& path, const pipeline:
   const std::string rest = keys.size() > 2 ? path.substr(keys[0].size() + keys[1].size() + 2) : "";
   const pipeline::StageEntry* entry = keys[0] == "stages" ? recipe.find_stage(keys[1]) : nullptr;
   if (entry != nullptr) return {{cat("stages ", entry->type), entry->config}, rest};
+  const std::string mapping = "mapping.";
+  if (keys[0] == "data" && base::starts_with(rest, mapping)) return {nouns().back(), rest.substr(mapping.size())};
   for (const Part& noun : nouns()) {
     if (noun.title == cat(keys[0], ": entry")) return {noun, rest};
   }

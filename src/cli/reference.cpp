@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "kinds.h"
 #include "rqat/base/strings.h"
+#include "rqat/data/mapping.h"
 #include "rqat/pipeline/metrics.h"
 #include "rqat/pipeline/recipe.h"
 
@@ -62,7 +63,15 @@ std::string recipe_page() {
       "`include` (a file or a list of them: later keys win), `models`, `quant`, `data`, `stages`, and:");
   text += noun<pipeline::ModelSource>("models.NAME", "A model that the run starts from.");
   text += noun<quant::QuantPolicy>("quant.NAME", "A number format, and exceptions by layer.");
-  text += noun<data::DataConfig>("data.NAME", "Problems from generators, or records of a file.");
+  text += noun<data::DataConfig>("data.NAME", "Problems from generators, records of files, or a mixture.");
+  text +=
+      noun<data::Mapping>("data.NAME.mapping",
+                          "Which column of a file is what: these keys, or the name of a preset alone. `a.b` is column "
+                          "b inside a; a column that ends with `?` may be missing.");
+  text += "| preset | data sets and their columns |\n|---|---|\n";
+  for (const data::MappingPreset& preset : data::mapping_presets())
+    text += cat("| `", preset.name, "` | ", cell(preset.help), " |\n");
+  text += "\n";
   return text + "## stages\n\nEach has `id`, `type` and the keys of its type: see [stages](stages.md).\n";
 }
 

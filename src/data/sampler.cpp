@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <numeric>
 
 #include "rqat/base/error.h"
@@ -25,8 +26,12 @@ int64_t Sampler::next() {
 
 void Sampler::set_cursor(int64_t cursor) { cursor_ = cursor; }
 
-std::vector<std::vector<int64_t>> pack_micro_batches(const std::vector<int64_t>& lengths, int64_t max_tokens) {
-  std::vector<std::vector<int64_t>> batches;
+namespace {
+
+using Batches = std::vector<std::vector<int64_t>>;
+
+Batches packed_in_order(const std::vector<int64_t>& lengths, int64_t max_tokens) {
+  Batches batches;
   int64_t tokens = 0;
   for (size_t i = 0; i < lengths.size(); ++i) {
     if (batches.empty() || (max_tokens > 0 && !batches.back().empty() && tokens + lengths[i] > max_tokens)) {
@@ -37,6 +42,38 @@ std::vector<std::vector<int64_t>> pack_micro_batches(const std::vector<int64_t>&
     tokens += lengths[i];
   }
   return batches;
+}
+
+/// The longest first, each into the first batch that has room.
+Batches packed_by_length(const std::vector<int64_t>& lengths, int64_t max_tokens) {
+  std::vector<int64_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto length = [&](int64_t i) { return lengths[static_cast<size_t>(i)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
+  Batches batches;
+  std::vector<int64_t> tokens;
+  for (const int64_t i : order) {
+    size_t place = 0;
+    while (place < batches.size() && tokens[place] + length(i) > max_tokens) ++place;
+    if (place == batches.size()) {
+      batches.emplace_back();
+      tokens.push_back(0);
+    }
+    batches[place].push_back(i);
+    tokens[place] += length(i);
+  }
+  for (std::vector<int64_t>& batch : batches) std::sort(batch.begin(), batch.end());
+  std::sort(batches.begin(), batches.end());
+  return batches;
+}
+
+}  // namespace
+
+Batches pack_micro_batches(const std::vector<int64_t>& lengths, int64_t max_tokens) {
+  Batches in_order = packed_in_order(lengths, max_tokens);
+  if (max_tokens <= 0) return in_order;
+  Batches by_length = packed_by_length(lengths, max_tokens);
+  return by_length.size() < in_order.size() ? by_length : in_order;
 }
 
 }  // namespace rqat::data

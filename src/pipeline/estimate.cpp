@@ -79,6 +79,7 @@ class Estimator {
     if (entry_.type == "reinforce") reinforce();
     if (entry_.type == "quantize") quantize();
     if (entry_.type == "evaluate") evaluate();
+    if (entry_.type == "synthesize") synthesize();
     if (entry_.type == "export") export_files();
     // Program, libraries, tokenizer, data; logits of one tile of rows and their gradient.
     estimate_.fixed_bytes += 300e6 + 2 * 32 * 1024 * 1024;
@@ -172,6 +173,13 @@ class Estimator {
     for (const std::string& name : uses_.data) length = std::max(length, max_length(name));
     add_knob("batch_size", bytes_ * sizes_.cached * (length + number_at(settings_, "sampling.max_new_tokens", 0)));
     estimate_.disk_bytes += 2e6 * static_cast<double>(uses_.models.size());
+  }
+
+  void synthesize() {
+    estimate_.fixed_bytes += weights() + sizes_.linears;
+    const double length = max_length(text_at(settings_, "data")) + number_at(settings_, "sampling.max_new_tokens", 0);
+    add_knob("batch_size", bytes_ * sizes_.cached * length);
+    estimate_.disk_bytes += 2e6;
   }
 
   void export_files() {

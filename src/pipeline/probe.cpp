@@ -133,7 +133,16 @@ StageWork Probe::measure(const StageEntry& entry) {
   if (entry.type == "quantize") return quantize(entry);
   if (entry.type == "reinforce") return reinforce(entry);
   if (entry.type == "evaluate") return evaluate(entry);
+  if (entry.type == "synthesize") return synthesize(entry);
   return {};
+}
+
+const data::DataConfig& Probe::data_of(const std::string& name) const {
+  for (const std::string& part : recipe_.parts_of_data(name)) {
+    const StageEntry* maker = recipe_.maker_of_data(part);
+    if (maker != nullptr && !fs::exists(recipe_.data.at(part).file)) return data_of(maker->stage->uses().data.front());
+  }
+  return recipe_.data.at(name);
 }
 
 double Probe::step_seconds(const StageEntry& entry, const Node& settings, const std::string& objective,
@@ -194,7 +203,7 @@ double Probe::sampled_tokens_per_second(const std::string& model, const std::str
       cat(source.folder.string(), "/", policy == nullptr ? "float" : policy->text(), "/", sequences);
   const auto known = sampling_.find(key);
   if (known != sampling_.end()) return known->second;
-  data::DataConfig some = recipe_.data.at(data);
+  data::DataConfig some = data_of(data);
   some.num_examples = 1;
   const std::vector<data::Record> records = data::load_records(some, recipe_.seed);
   const generate::Request request{data::encode_prompt(records.front(), some, *source.tokenizer, *source.chat),
@@ -221,8 +230,8 @@ double Probe::sampled_tokens_per_second(const std::string& model, const std::str
 
 Probe::Lengths Probe::lengths_of(const std::string& model, const std::string& data) {
   const Source& source = source_of(model);
-  data::DataConfig some = recipe_.data.at(data);
-  some.num_examples = std::min<int64_t>(some.num_examples, 64);
+  data::DataConfig some = data_of(data);
+  some.num_examples = std::min<int64_t>(some.num_examples.value_or(64), 64);
   const std::vector<data::Record> records = data::load_records(some, recipe_.seed);
   Lengths lengths;
   for (const data::Record& record : records) {
@@ -262,16 +271,26 @@ double Probe::forward_tokens_per_second(const std::string& model) {
   return forward_[source.folder.string()] = static_cast<double>(kRows * kLength) / whole;
 }
 
-StageWork Probe::train(const StageEntry& entry) {
-  const Node settings = base::write_config(*entry.config);
-  const Source& source = source_of(entry.stage->uses().models.front());
-  data::DataConfig some = recipe_.data.at(text_at(settings, "data"));
-  some.num_examples = std::min<int64_t>(some.num_examples, 64);
-  double tokens = 0;
+double Probe::example_tokens(const StageEntry& entry, const std::string& data) {
+  const std::string model = entry.stage->uses().models.front();
+  data::DataConfig some = data_of(data);
+  if (&data_of(data) != &recipe_.data.at(data)) {
+    // A stage will write the answers.
+    const Lengths lengths = lengths_of(model, data);
+    return lengths.prompt + (lengths.response > 0 ? lengths.response : static_cast<double>(some.max_length) / 2);
+  }
+  some.num_examples = std::min<int64_t>(some.num_examples.value_or(64), 64);
+  const Source& source = source_of(model);
   const std::vector<data::Example> examples =
       data::encode_examples(data::load_records(some, recipe_.seed), some, *source.tokenizer, *source.chat);
+  double tokens = 0;
   for (const data::Example& example : examples) tokens += static_cast<double>(example.ids.size());
-  tokens /= static_cast<double>(examples.size());
+  return tokens / static_cast<double>(examples.size());
+}
+
+StageWork Probe::train(const StageEntry& entry) {
+  const Node settings = base::write_config(*entry.config);
+  const double tokens = example_tokens(entry, text_at(settings, "data"));
   const double steps = number_at(settings, "max_steps", 0), batch = number_at(settings, "batch_size", 1);
   StageWork work;
   work.tokens = steps * batch * tokens;
@@ -295,8 +314,17 @@ StageWork Probe::quantize(const StageEntry& entry) {
   base::Faults faults;
   base::read_config(calibration, *settings.find("calibration"), "", faults);
   if (!calibration.data.empty()) {
-    const std::vector<std::vector<int64_t>> samples = calibration_samples(
-        calibration, recipe_.data.at(calibration.data), *source.tokenizer, *source.chat, recipe_.seed);
+    const data::DataConfig& data = data_of(calibration.data);
+    const bool is_there = &data == &recipe_.data.at(calibration.data);
+    std::vector<std::vector<int64_t>> samples(static_cast<size_t>(calibration.num_samples));
+    if (is_there) {
+      samples = calibration_samples(calibration, data, *source.tokenizer, *source.chat, recipe_.seed);
+    } else {
+      const int64_t length = calibration.sequence_length > 0
+                                 ? calibration.sequence_length
+                                 : static_cast<int64_t>(example_tokens(entry, calibration.data));
+      for (std::vector<int64_t>& sample : samples) sample.assign(static_cast<size_t>(length), 11);
+    }
     for (const std::vector<int64_t>& sample : samples) work.tokens += static_cast<double>(sample.size());
     batches = calibration_batches(samples, calibration.max_tokens_per_batch, options.device);
   }
@@ -334,7 +362,7 @@ StageWork Probe::evaluate(const StageEntry& entry) {
   double problems = 0, sampled = 0, read = 0;
   for (const std::string& name : uses.data) {
     const Lengths lengths = lengths_of(uses.models.front(), name);
-    const auto count = static_cast<double>(recipe_.data.at(name).num_examples);
+    const auto count = static_cast<double>(data::count_records(data_of(name), recipe_.seed));
     problems += count;
     // Models that were trained for it answer as the data does, others up to the limit.
     sampled += count * (lengths.answer(length) + length) / 2;
@@ -351,6 +379,21 @@ StageWork Probe::evaluate(const StageEntry& entry) {
   }
   work.what = cat(models->items().size(), " models x ", problems, " answers of about ",
                   base::format_fixed(sampled / std::max(1.0, problems), 0), " tokens");
+  return work;
+}
+
+StageWork Probe::synthesize(const StageEntry& entry) {
+  const Node settings = base::write_config(*entry.config);
+  const Uses uses = entry.stage->uses();
+  const Lengths lengths = lengths_of(uses.models.front(), uses.data.front());
+  const double answers = static_cast<double>(data::count_records(data_of(uses.data.front()), recipe_.seed)) *
+                         number_at(settings, "num_generations", 1);
+  const double answer = lengths.answer(number_at(settings, "sampling.max_new_tokens", 0));
+  const auto slots = static_cast<int64_t>(std::min(answers, number_at(settings, "batch_size", 1)));
+  StageWork work;
+  work.tokens = answers * answer;
+  work.seconds = work.tokens / sampled_tokens_per_second(uses.models.front(), uses.data.front(), slots);
+  work.what = cat(answers, " answers of about ", base::format_fixed(answer, 0), " tokens");
   return work;
 }
 

@@ -39,6 +39,11 @@ class Probe {
   StageWork quantize(const StageEntry& entry);
   StageWork reinforce(const StageEntry& entry);
   StageWork evaluate(const StageEntry& entry);
+  StageWork synthesize(const StageEntry& entry);
+  /// Mean tokens of a whole example.
+  double example_tokens(const StageEntry& entry, const std::string& data);
+  /// A data entry; for one that a stage will write, the problems it will answer.
+  const data::DataConfig& data_of(const std::string& name) const;
   double step_seconds(const StageEntry& entry, const base::Node& settings, const std::string& objective,
                       const std::string& companion, double tokens_per_step);
   /// Mean tokens of prompts and responses among the first examples of a data entry; response 0 = they have none.

@@ -88,13 +88,70 @@ std::vector<std::string> keys_of(const Map& map) {
   return keys;
 }
 
-void unknown_reference(const StageEntry& entry, const char* kind, const std::string& name,
+void unknown_reference(const base::Location& where, const std::string& path, const char* kind, const std::string& name,
                        const std::vector<std::string>& known, Faults& faults) {
   const std::string near = base::nearest(name, known);
-  faults.add(entry.where, cat("stages.", entry.id, ": unknown ", kind, " '", name, "'",
-                              near.empty() ? "" : cat("; did you mean '", near, "'?"),
-                              " (known: ", known.empty() ? "none" : base::join(known, ", "), ")"));
+  faults.add(where,
+             cat(path, ": unknown ", kind, " '", name, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"),
+                 " (known: ", known.empty() ? "none" : base::join(known, ", "), ")"));
 }
+
+/// What stages write becomes a `data:` entry of its own.
+void add_made_data(Recipe& recipe, Faults& faults) {
+  for (const StageEntry& entry : recipe.stages) {
+    if (entry.stage->makes() != "data") continue;
+    data::DataConfig made = entry.stage->data_made(recipe, std::filesystem::path(recipe.output_dir) / entry.id);
+    made.where = entry.where;
+    if (!recipe.data.emplace(entry.id, std::move(made)).second) {
+      faults.add(entry.where, cat("stages.", entry.id, ": data.", entry.id,
+                                  " has the same name; what the stage writes is "
+                                  "called by its id"));
+    }
+  }
+}
+
+/// Fills in the parts of mixtures, of one after those that it is made of.
+class MixtureResolver {
+ public:
+  MixtureResolver(Recipe& recipe, const std::set<std::string>& unmade, Faults& faults)
+      : recipe_(recipe), unmade_(unmade), faults_(faults) {}
+  void run() {
+    for (const auto& [name, config] : recipe_.data) resolve(name);
+  }
+
+ private:
+  void resolve(const std::string& name) {
+    if (!begun_.insert(name).second) return;
+    data::DataConfig& config = recipe_.data.at(name);
+    std::vector<data::DataConfig::Part> parts = data::mixture_parts(config);
+    open_.insert(name);
+    bool sound = true;
+    for (data::DataConfig::Part& part : parts) sound = fill(part, name, config.where) && sound;
+    open_.erase(name);
+    if (sound) config.parts = std::move(parts);
+  }
+
+  bool fill(data::DataConfig::Part& part, const std::string& name, const base::Location& where) {
+    const std::string path = cat("data.", name, ".mixture");
+    if (open_.count(part.name) > 0) {
+      faults_.add(where, cat(path, ": '", part.name, "' is made of itself"));
+      return false;
+    }
+    if (recipe_.data.count(part.name) == 0) {
+      if (unmade_.count(part.name) == 0)
+        unknown_reference(where, path, "data", part.name, keys_of(recipe_.data), faults_);
+      return false;
+    }
+    resolve(part.name);
+    part.data = std::make_shared<const data::DataConfig>(recipe_.data.at(part.name));
+    return true;
+  }
+
+  Recipe& recipe_;
+  const std::set<std::string>& unmade_;
+  Faults& faults_;
+  std::set<std::string> begun_, open_;
+};
 
 /// References to a stage in `unmade` are let pass: its own fault is told already.
 void check_references(const Recipe& recipe, const std::set<std::string>& unmade, Faults& faults) {
@@ -105,14 +162,18 @@ void check_references(const Recipe& recipe, const std::set<std::string>& unmade,
   const std::set<std::string> known(models.begin(), models.end());
   for (const StageEntry& entry : recipe.stages) {
     const Uses uses = entry.stage->uses();
+    const std::string path = "stages." + entry.id;
     for (const std::string& name : uses.models) {
-      if (known.count(name) + unmade.count(name) == 0) unknown_reference(entry, "model", name, models, faults);
+      if (known.count(name) + unmade.count(name) == 0)
+        unknown_reference(entry.where, path, "model", name, models, faults);
     }
     for (const std::string& name : uses.data) {
-      if (recipe.data.count(name) == 0) unknown_reference(entry, "data", name, keys_of(recipe.data), faults);
+      if (recipe.data.count(name) + unmade.count(name) == 0)
+        unknown_reference(entry.where, path, "data", name, keys_of(recipe.data), faults);
     }
     for (const std::string& name : uses.quant) {
-      if (recipe.quant.count(name) == 0) unknown_reference(entry, "quant", name, keys_of(recipe.quant), faults);
+      if (recipe.quant.count(name) == 0)
+        unknown_reference(entry.where, path, "quant", name, keys_of(recipe.quant), faults);
     }
   }
 }
@@ -135,7 +196,7 @@ void sort_stages(Recipe& recipe, Faults& faults) {
     bool moved = false;
     for (size_t i = 0; i < waiting.size(); ++i) {
       bool ready = true;
-      for (const std::string& name : waiting[i].stage->uses().models) {
+      for (const std::string& name : recipe.inputs_of(waiting[i])) {
         ready = ready && (recipe.models.count(name) > 0 || placed.count(name) > 0);
       }
       if (!ready) continue;
@@ -193,6 +254,34 @@ const StageEntry* Recipe::find_stage(const std::string& id) const {
   return nullptr;
 }
 
+const StageEntry* Recipe::maker_of_data(const std::string& name) const {
+  const StageEntry* entry = find_stage(name);
+  return entry != nullptr && entry->stage->makes() == "data" ? entry : nullptr;
+}
+
+std::vector<std::string> Recipe::parts_of_data(const std::string& name) const {
+  const data::DataConfig& config = data.at(name);
+  if (config.parts.empty()) return {name};
+  std::vector<std::string> all;
+  for (const data::DataConfig::Part& part : config.parts) {
+    const std::vector<std::string> of_part = parts_of_data(part.name);
+    all.insert(all.end(), of_part.begin(), of_part.end());
+  }
+  return all;
+}
+
+std::vector<std::string> Recipe::inputs_of(const StageEntry& entry) const {
+  const Uses uses = entry.stage->uses();
+  std::vector<std::string> inputs = uses.models;
+  for (const std::string& name : uses.data) {
+    for (const std::string& part : parts_of_data(name)) {
+      const bool known = std::find(inputs.begin(), inputs.end(), part) != inputs.end();
+      if (maker_of_data(part) != nullptr && !known) inputs.push_back(part);
+    }
+  }
+  return inputs;
+}
+
 Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   return read_recipe(resolve_recipe_tree(file, overrides), file.string());
 }
@@ -213,6 +302,8 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
     for (size_t i = 0; i < stage_list->items().size(); ++i)
       read_stage(stage_list->items()[i], i, recipe, sound, unmade, faults);
   }
+  add_made_data(recipe, faults);
+  MixtureResolver(recipe, unmade, faults).run();
   check_references(recipe, unmade, faults);
   check_ids(recipe, faults);
   for (const StageEntry& entry : recipe.stages) {

@@ -80,7 +80,7 @@ class Runner {
       write_run_file(false);
       if (world_.is_main()) write_report(root_);
       if (ran) stop_if_asked("stage " + entry.id);
-      if (entry.stage->makes() == "model") announce_ready(entry.id);
+      if (is_input(entry)) announce_ready(entry.id);
     }
     write_run_file(true);
     if (world_.is_main()) {
@@ -142,8 +142,8 @@ class Runner {
     save_model_folder(*loaded.model, source, folder);
   }
 
-  /// A source to be imported, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders are used
-  /// where they are.
+  /// A source to be imported, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders
+  /// are used where they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
     const fs::path path = source.path;
     if (!fs::exists(path)) {
@@ -190,13 +190,30 @@ class Runner {
     return settings;
   }
 
+  /// Whether other stages read what it makes.
+  static bool is_input(const StageEntry& entry) {
+    return entry.stage->makes() == "model" || entry.stage->makes() == "data";
+  }
+
+  /// The settings of the data that a stage uses, by "data.NAME"; of what stages write, their fingerprints tell.
+  std::vector<std::pair<std::string, base::Node>> data_settings(const StageEntry& entry) const {
+    std::vector<std::pair<std::string, base::Node>> all;
+    for (const std::string& name : entry.stage->uses().data) {
+      std::vector<std::string> names = recipe_.parts_of_data(name);
+      if (names.front() != name) names.insert(names.begin(), name);
+      for (const std::string& part : names) {
+        if (recipe_.maker_of_data(part) != nullptr) continue;
+        data::DataConfig config = recipe_.data.at(part);
+        all.emplace_back("data." + part, base::write_config(config));
+      }
+    }
+    return all;
+  }
+
   std::string settings_text(const StageEntry& entry) const {
     std::string text = cat("type: ", entry.type, "\n", decisive_settings(entry).dump());
     const Uses uses = entry.stage->uses();
-    for (const std::string& name : uses.data) {
-      data::DataConfig config = recipe_.data.at(name);
-      text += cat("# data.", name, "\n", base::write_config(config).dump());
-    }
+    for (const auto& [name, settings] : data_settings(entry)) text += cat("# ", name, "\n", settings.dump());
     for (const std::string& name : uses.quant) {
       quant::QuantPolicy policy = recipe_.quant.at(name);
       text += cat("# quant.", name, "\n", base::write_config(policy).dump());
@@ -205,13 +222,16 @@ class Runner {
   }
 
   std::string settings_hash(const StageEntry& entry) const {
-    return base::hex64(
-        base::stable_hash(cat(settings_text(entry), "\nseed ", recipe_.seed, "\nformat ", kStageFormat)));
+    std::string text = cat(settings_text(entry), "\nseed ", recipe_.seed, "\nformat ", kStageFormat);
+    for (const std::string& name : recipe_.inputs_of(entry)) {
+      if (recipe_.maker_of_data(name) != nullptr) text += cat("\n", name, "=", fingerprints_.at(name));
+    }
+    return base::hex64(base::stable_hash(text));
   }
 
   std::string stage_fingerprint(const StageEntry& entry) const {
     std::string text = settings_hash(entry);
-    for (const std::string& name : entry.stage->uses().models) text += cat("\n", name, "=", fingerprints_.at(name));
+    for (const std::string& name : recipe_.inputs_of(entry)) text += cat("\n", name, "=", fingerprints_.at(name));
     return base::hex64(base::stable_hash(text));
   }
 
@@ -230,7 +250,7 @@ class Runner {
     if (entry == nullptr) return "";
     const json stamp = io::read_json(root_ / id / "stage.json");
     const json inputs = stamp.value("inputs", json::object());
-    for (const std::string& name : entry->stage->uses().models) {
+    for (const std::string& name : recipe_.inputs_of(*entry)) {
       if (!inputs.contains(name)) return cat("it did not read '", name, "'");
       if (!find_on_disk(name)) return cat("its input '", name, "' is not there any more");
       if (inputs[name] != fingerprints_.at(name)) return cat("its input '", name, "' has changed since");
@@ -240,7 +260,7 @@ class Runner {
       return change.empty() ? "the recipe's seed or the version of rqat has changed since"
                             : cat("its settings have changed since: ", change);
     }
-    for (const std::string& name : entry->stage->uses().models) {
+    for (const std::string& name : recipe_.inputs_of(*entry)) {
       const std::string reason = recipe_.find_stage(name) != nullptr ? staleness(name) : "";
       if (!reason.empty()) return cat("its input '", name, "' is stale: ", reason);
     }
@@ -254,15 +274,13 @@ class Runner {
                      {"version of stage folders", std::to_string(kStageFormat)}};
     add_dependencies(all, "", decisive_settings(entry));
     const Uses uses = entry.stage->uses();
-    for (const std::string& name : uses.data) {
-      data::DataConfig config = recipe_.data.at(name);
-      add_dependencies(all, "data." + name, base::write_config(config));
-    }
+    for (const auto& [name, settings] : data_settings(entry)) add_dependencies(all, name, settings);
     for (const std::string& name : uses.quant) {
       quant::QuantPolicy policy = recipe_.quant.at(name);
       add_dependencies(all, "quant." + name, base::write_config(policy));
     }
-    for (const std::string& name : uses.models) all["model " + name] = fingerprints_.at(name);
+    for (const std::string& name : recipe_.inputs_of(entry))
+      all[cat(recipe_.maker_of_data(name) == nullptr ? "model " : "data ", name)] = fingerprints_.at(name);
     return all;
   }
 
@@ -309,7 +327,7 @@ class Runner {
   }
 
   void require_inputs(const StageEntry& entry) {
-    for (const std::string& name : entry.stage->uses().models) {
+    for (const std::string& name : recipe_.inputs_of(entry)) {
       if (sources_.count(name) > 0) continue;
       if (!find_on_disk(name)) {
         throw base::ConfigError(
@@ -357,7 +375,7 @@ class Runner {
     }
     if (world_.is_main()) end_stage(folder, entry.stage->keeps_checkpoints());
     world_.barrier("end of stage " + entry.id);
-    if (entry.stage->makes() == "model") {
+    if (is_input(entry)) {
       sources_[entry.id] = folder;
       fingerprints_[entry.id] = fingerprint;
     }
@@ -366,7 +384,7 @@ class Runner {
 
   void write_stage_file(const StageEntry& entry, const std::string& fingerprint, const json& summary, double seconds) {
     json inputs = json::object();
-    for (const std::string& name : entry.stage->uses().models) inputs[name] = fingerprints_.at(name);
+    for (const std::string& name : recipe_.inputs_of(entry)) inputs[name] = fingerprints_.at(name);
     io::write_json(root_ / entry.id / "stage.json", {{"id", entry.id},
                                                      {"type", entry.type},
                                                      {"makes", entry.stage->makes()},
@@ -386,12 +404,19 @@ class Runner {
     }
   }
 
+  bool all_data_ready(const std::vector<std::string>& inputs) const {
+    return std::all_of(inputs.begin(), inputs.end(), [&](const std::string& name) {
+      return recipe_.maker_of_data(name) == nullptr || sources_.count(name) > 0;
+    });
+  }
+
   /// Lets evaluations run on what exists by now.
   void announce_ready(const std::string& id) {
     for (const StageEntry& entry : recipe_.stages) {
       if (!selected(entry.id) || entry.stage->makes() != "table") continue;
-      const std::vector<std::string> used = entry.stage->uses().models;
+      const std::vector<std::string> used = recipe_.inputs_of(entry);
       if (!id.empty() && std::find(used.begin(), used.end(), id) == used.end()) continue;
+      if (!all_data_ready(used)) continue;
       if (world_.is_main()) base::make_folders(root_ / entry.id);
       json summary = json::object();
       StageRun run = make_run(entry, summary);

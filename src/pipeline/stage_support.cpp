@@ -147,6 +147,10 @@ train::Callbacks loop_callbacks(LoopMonitor& monitor, LoadedModel& loaded, Stage
 }
 
 std::vector<data::Record> records_of(const StageRun& run, const std::string& name) {
+  if (run.data(name).shuffle_buffer > 0) {
+    base::log_warning(cat("stage ", run.id, ": data.", name,
+                          ".shuffle_buffer has no effect here: all records are read (only `train` stages stream)"));
+  }
   return data::load_records(run.data(name), run.recipe.seed);
 }
 

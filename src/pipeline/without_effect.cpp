@@ -24,7 +24,11 @@ class Finder {
   std::vector<std::string> run() {
     for (const StageEntry& entry : recipe_.stages) look_at(entry);
     unused("models", [](const Uses& uses) { return uses.models; });
-    unused("data", [](const Uses& uses) { return uses.data; });
+    unused("data", [&](const Uses& uses) {
+      std::vector<std::string> names = uses.data;
+      for (const std::string& name : uses.data) add_parts(recipe_.data.at(name), names);
+      return names;
+    });
     unused("quant", [](const Uses& uses) { return uses.quant; });
     if (const Node* data = recipe_.resolved.find("data")) {
       for (const Node::Entry& entry : data->entries()) look_at_data(entry);
@@ -153,6 +157,13 @@ class Finder {
     for (const char* key : {"split", "seed"}) {
       if (const Node* node = entry.value.find(key))
         note(*node, cat("data.", entry.key, ".", key), "records come from a file");
+    }
+  }
+
+  static void add_parts(const data::DataConfig& config, std::vector<std::string>& names) {
+    for (const data::DataConfig::Part& part : config.parts) {
+      names.push_back(part.name);
+      add_parts(*part.data, names);
     }
   }
 

@@ -17,18 +17,17 @@ using base::cat;
 
 class SupervisedLoop {
  public:
-  SupervisedLoop(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
-                 const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks)
+  SupervisedLoop(model::CausalLM& model, model::CausalLM* teacher, data::ExampleFeed& feed,
+                 const SupervisedConfig& config, const Callbacks& callbacks)
       : model_(model),
         teacher_(teacher),
-        examples_(examples),
+        feed_(feed),
         config_(config),
         callbacks_(callbacks),
         world_(*callbacks.world),
         watchdog_(config.divergence_factor, config.divergence_window),
         objective_(objective::objectives().make(config.objective)),
-        runner_(model, config, *callbacks.world),
-        sampler_(static_cast<int64_t>(examples.size()), seed) {
+        runner_(model, config, *callbacks.world) {
     if (objective_->needs_policy()) {
       throw base::ConfigError(cat("objective ", config.objective.name, " belongs in a `reinforce` stage"));
     }
@@ -39,21 +38,19 @@ class SupervisedLoop {
 
   Metrics step(int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    std::vector<int64_t> records, lengths;
+    Batch batch;
     int64_t targets = 0, tokens = 0;
     for (int64_t i = 0; i < config_.batch_size; ++i) {
-      records.push_back(sampler_.next());
-      const data::Example& example = example_at(records.back());
-      lengths.push_back(static_cast<int64_t>(example.ids.size()));
-      targets += example.num_targets();
-      tokens += lengths.back();
+      batch.push_back(feed_.next());
+      targets += batch.back().example->num_targets();
+      tokens += static_cast<int64_t>(batch.back().example->ids.size());
     }
     if (targets == 0)
       throw base::DataError(cat("step ", number, ": no token of the batch is counted by the loss mask"));
-    const StepSums sums = backpropagate_share(records, lengths, static_cast<double>(targets)).over_ranks(world_);
+    const StepSums sums = backpropagate_share(batch, static_cast<double>(targets)).over_ranks(world_);
     const std::string fault = watchdog_.fault(sums.loss);
-    if (!fault.empty()) stop(cat("step ", number, ": ", fault), number, records);
-    Metrics metrics = finish_step(number, records);
+    if (!fault.empty()) stop(cat("step ", number, ": ", fault), number, batch);
+    Metrics metrics = finish_step(number, batch);
     const std::map<std::string, double> means = sums.means();
     metrics.insert(means.begin(), means.end());
     metrics["loss"] = sums.loss;
@@ -64,32 +61,33 @@ class SupervisedLoop {
     return metrics;
   }
 
-  LoopState state() const { return {0, sampler_.cursor(), runner_.state(), watchdog_.losses()}; }
+  LoopState state() const { return {0, feed_.cursor(), runner_.state(), watchdog_.losses()}; }
   void load_state(const LoopState& state) {
-    sampler_.set_cursor(state.cursor);
+    feed_.set_cursor(state.cursor);
     watchdog_.set_losses(state.recent_losses);
     runner_.load_state(state.tensors);
   }
   void finish() { runner_.finish(); }
 
  private:
+  using Batch = std::vector<data::FedExample>;
+
   /// The micro-batches of this rank's part of the batch.
-  StepSums backpropagate_share(const std::vector<int64_t>& records, const std::vector<int64_t>& lengths,
-                               double targets) {
+  StepSums backpropagate_share(const Batch& all, double targets) {
+    std::vector<int64_t> lengths;
+    for (const data::FedExample& fed : all) lengths.push_back(static_cast<int64_t>(fed.example->ids.size()));
     const auto [begin, end] = world_.share_by_weight(lengths);
     const auto groups =
         data::pack_micro_batches({lengths.begin() + begin, lengths.begin() + end}, config_.max_tokens_per_micro_batch);
     StepSums sums;
     for (size_t i = 0; i < groups.size(); ++i) {
       std::vector<const data::Example*> batch;
-      for (int64_t index : groups[i]) batch.push_back(&example_at(records[static_cast<size_t>(begin + index)]));
+      for (int64_t index : groups[i]) batch.push_back(all[static_cast<size_t>(begin + index)].example.get());
       if (i + 1 == groups.size()) runner_.expect_last_backward();
       sums.add(micro_batch(batch, targets));
     }
     return sums;
   }
-
-  const data::Example& example_at(int64_t index) const { return examples_[static_cast<size_t>(index)]; }
 
   objective::ObjectiveOutput micro_batch(const std::vector<const data::Example*>& batch, double normalizer,
                                          bool want_gradient = true) {
@@ -108,11 +106,11 @@ class SupervisedLoop {
     return backpropagate(model_, collated.tokens, collated.rows, *objective_, std::move(input));
   }
 
-  Metrics finish_step(int64_t number, const std::vector<int64_t>& records) {
+  Metrics finish_step(int64_t number, const Batch& batch) {
     try {
       return runner_.finish_step(number);
     } catch (const base::DataError& error) {
-      stop(error.what(), number, records);
+      stop(error.what(), number, batch);
     }
   }
 
@@ -122,15 +120,14 @@ class SupervisedLoop {
     return targets == 0 ? 0 : micro_batch({&example}, targets, /*want_gradient=*/false).loss;
   }
 
-  [[noreturn]] void stop(const std::string& fault, int64_t number, const std::vector<int64_t>& records) {
+  [[noreturn]] void stop(const std::string& fault, int64_t number, const Batch& batch) {
     std::vector<std::string> names;
-    for (int64_t record : records) names.push_back(std::to_string(record + 1));
+    for (const data::FedExample& fed : batch) names.push_back(std::to_string(fed.record + 1));
     std::string saved;
     if (callbacks_.save_batch) {
       std::vector<BatchItem> items;
-      for (int64_t record : records) {
-        items.push_back({record + 1, example_at(record).ids, loss_of(example_at(record))});
-      }
+      for (const data::FedExample& fed : batch)
+        items.push_back({fed.record + 1, fed.example->ids, loss_of(*fed.example)});
       saved = cat(" (saved with their losses in ", callbacks_.save_batch(number, items), ")");
     }
     throw base::DataError(cat(fault, "; records of the batch: ", base::join(names, ", "), saved,
@@ -139,22 +136,27 @@ class SupervisedLoop {
 
   model::CausalLM& model_;
   model::CausalLM* teacher_;
-  const std::vector<data::Example>& examples_;
+  data::ExampleFeed& feed_;
   const SupervisedConfig& config_;
   const Callbacks& callbacks_;
   dist::Communicator& world_;
   LossWatchdog watchdog_;
   std::unique_ptr<objective::Objective> objective_;
   StepRunner runner_;
-  data::Sampler sampler_;
 };
 
 }  // namespace
 
+void train_supervised(model::CausalLM& model, model::CausalLM* teacher, data::ExampleFeed& feed,
+                      const SupervisedConfig& config, const Callbacks& callbacks) {
+  SupervisedLoop loop(model, teacher, feed, config, callbacks);
+  run_loop(loop, config, callbacks);
+}
+
 void train_supervised(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
                       const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks) {
-  SupervisedLoop loop(model, teacher, examples, config, seed, callbacks);
-  run_loop(loop, config, callbacks);
+  data::MemoryFeed feed(examples, seed);
+  train_supervised(model, teacher, feed, config, callbacks);
 }
 
 }  // namespace rqat::train

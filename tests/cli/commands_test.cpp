@@ -36,7 +36,9 @@ TEST(Commands, VersionAndOverview) {
   for (const std::string& name : commands().names()) EXPECT_THAT(help, HasSubstr("  " + name + " "));
 }
 
-TEST(Commands, Env) { EXPECT_THAT(success("env --threads 1"), AllOf(HasSubstr("CPU kernels"), HasSubstr("1 of "))); }
+TEST(Commands, Env) {
+  EXPECT_THAT(success("env --threads 1"), AllOf(HasSubstr("CPU kernels"), HasSubstr("1 of "), HasSubstr("Parquet")));
+}
 
 TEST(Commands, ListTellsKindsEntriesAndSettings) {
   EXPECT_THAT(success("list"), AllOf(HasSubstr("objectives:"), HasSubstr("kl_forward"), HasSubstr("commands:")));
@@ -108,6 +110,7 @@ TEST(Commands, EvaluateComparesModels) {
 TEST(Commands, ValidateShowsStagesAndExplains) {
   workplace().write("r.yaml",
                     "models: {base: {path: model}}\nquant: {w2: {num_bits: 2, group_size: 16}}\n"
+                    "data: {d: {file: x.jsonl, mapping: {question: task}}}\n"
                     "stages:\n  - {id: files, type: export, model: rtn, formats: [hf_dequantized]}\n"
                     "  - {id: rtn, type: quantize, model: base, quant: w2, initializer: rtn}\n");
   const std::string text = success("validate --config r.yaml");
@@ -115,6 +118,8 @@ TEST(Commands, ValidateShowsStagesAndExplains) {
   EXPECT_THAT(text, AllOf(HasSubstr("OK: "), HasSubstr("models.base: llama, 1 blocks of width 16, 7 linears")));
   EXPECT_THAT(success("validate --config r.yaml --explain quant.w2.num_bits"),
               AllOf(HasSubstr("in the recipe: 2"), HasSubstr("r.yaml:2")));
+  EXPECT_THAT(success("validate --config r.yaml --explain data.d.mapping.question"),
+              AllOf(HasSubstr("question (mapping of a data: entry): column"), HasSubstr("in the recipe: task")));
   EXPECT_THAT(success("validate --explain optimizer.adamw.weight_decay"), HasSubstr("default"));
   EXPECT_THAT(success("validate --config r.yaml --resolved quant.w2.num_bits=3"), HasSubstr("num_bits: 3"));
 }

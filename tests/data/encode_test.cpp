@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include "base/support.h"
+#include "data/fake_text.h"
 #include "rqat/base/error.h"
+#include "rqat/base/strings.h"
 #include "rqat/data/dataset.h"
 
 namespace rqat::data {
@@ -9,39 +11,6 @@ namespace {
 
 using base::expect_contains;
 using base::message_of;
-
-/// One token a byte, and `|` as the special token that ends a turn.
-class ByteTokenizer : public text::Tokenizer {
- public:
-  std::vector<int64_t> encode(std::string_view text, bool) const override {
-    std::vector<int64_t> ids;
-    for (const char c : text) ids.push_back(static_cast<uint8_t>(c));
-    return ids;
-  }
-  std::string decode(const std::vector<int64_t>& ids, bool) const override { return {ids.begin(), ids.end()}; }
-  std::string token_bytes(int64_t id) const override { return {static_cast<char>(id)}; }
-  bool is_special(int64_t id) const override { return id == '|'; }
-  std::vector<int64_t> with_special(std::vector<int64_t> ids) const override { return ids; }
-  bool decodes_by_token() const override { return true; }
-  int64_t vocab_size() const override { return 256; }
-  int64_t token_id(std::string_view token) const override { return token == "|" ? '|' : -1; }
-  std::string token_text(int64_t id) const override { return token_bytes(id); }
-  int64_t bos_id() const override { return -1; }
-  int64_t eos_id() const override { return '|'; }
-};
-
-class LetterTemplate : public text::ChatTemplate {
- public:
-  std::string name() const override { return "letters"; }
-  std::string render(const std::vector<text::Message>& messages, bool add_generation_prompt) const override {
-    std::string text;
-    for (const text::Message& message : messages) text += message.role.substr(0, 1) + ":" + message.content + "|\n";
-    return text + (add_generation_prompt ? "a:" : "");
-  }
-  text::RenderedChat render_variables(const nlohmann::ordered_json&) const override { return {}; }
-  bool has_generation_blocks() const override { return false; }
-  std::string stop_text() const override { return "|"; }
-};
 
 const ByteTokenizer kTokenizer;
 const LetterTemplate kChat;
@@ -85,6 +54,109 @@ TEST(Encode, ExampleIsItsPromptPlusWhatGenerationWouldAppend) {
   const auto whole = encode_example(record, DataConfig(), kTokenizer, kChat).ids;
   ASSERT_GT(whole.size(), prompt.size());
   EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), whole.begin()));
+}
+
+std::string learned_of(const Example& example) {
+  std::string learned;
+  for (size_t i = 0; i < example.ids.size(); ++i)
+    learned += example.loss_mask[i] ? static_cast<char>(example.ids[i]) : '.';
+  return learned;
+}
+
+Example encode(const Record& record, const std::string& loss_on = "responses", const text::ChatTemplate& chat = kChat) {
+  DataConfig config;
+  config.loss_on = loss_on;
+  return encode_example(record, config, kTokenizer, chat);
+}
+
+TEST(Encode, LossOnAllAssistantTurns) {
+  Record record = record_of("Q2", "A2");
+  record.history = {{"user", "Q1"}, {"assistant", "A1"}};
+  EXPECT_EQ(text_of(encode(record).ids), "u:Q1|\na:A1|\nu:Q2|\na:A2|");
+  EXPECT_EQ(learned_of(encode(record)), "........A1|.........A2|");
+  EXPECT_EQ(learned_of(encode(record, "last_response")), "....................A2|");
+  EXPECT_EQ(learned_of(encode(record, "all")), "u:Q1|\na:A1|\nu:Q2|\na:A2|");
+  EXPECT_EQ(encode(record).ids, encode(record, "last_response").ids);
+}
+
+/// Drops what stands before "=" in earlier assistant turns, as Qwen3 and R1 drop their thinking; trims the others.
+class ForgetfulTemplate : public LetterTemplate {
+ public:
+  std::string render(const std::vector<text::Message>& messages, bool add_generation_prompt) const override {
+    std::vector<text::Message> kept = messages;
+    for (size_t i = 0; i < kept.size(); ++i) {
+      const size_t end = kept[i].content.find('=');
+      if (kept[i].role == "assistant" && end != std::string::npos) kept[i].content = kept[i].content.substr(end + 1);
+      kept[i].content = base::trim(kept[i].content);
+    }
+    return LetterTemplate::render(kept, add_generation_prompt);
+  }
+};
+
+TEST(Encode, TemplatesThatRewriteEarlierTurns) {
+  const ForgetfulTemplate chat;
+  Record record = record_of("Q2", "A2");
+  record.history = {{"user", "Q1"}, {"assistant", " A1 "}};
+  EXPECT_EQ(learned_of(encode(record, "responses", chat)), "........A1|.........A2|")
+      << "white space around a turn is trimmed";
+  record.history[1].content = "so=A1";
+  expect_contains(message_of<base::DataError>([&] { encode(record, "responses", chat); }),
+                  "the chat template (letters) writes earlier turns otherwise than they were said");
+  EXPECT_EQ(learned_of(encode(record, "last_response", chat)), "....................A2|");
+}
+
+/// Opens the thinking of every answer.
+class ThinkingTemplate : public LetterTemplate {
+ public:
+  std::string render(const std::vector<text::Message>& messages, bool add_generation_prompt) const override {
+    return LetterTemplate::render(messages, add_generation_prompt) + (add_generation_prompt ? "<think>\n" : "");
+  }
+};
+
+TEST(Encode, ThinkingThatThePromptOpensAlready) {
+  const ThinkingTemplate chat;
+  EXPECT_EQ(text_of(encode(record_of("Q", "<think>\nT</think>A"), "responses", chat).ids),
+            "u:Q|\na:<think>\nT</think>A|");
+  EXPECT_EQ(text_of(encode(record_of("Q", "<think>T</think>A"), "responses", chat).ids),
+            "u:Q|\na:<think>\nT</think>A|");
+  EXPECT_EQ(text_of(encode(record_of("Q", "A"), "responses", chat).ids), "u:Q|\na:<think>\nA|");
+  EXPECT_EQ(text_of(encode(record_of("<think>", "<think>A")).ids), "u:<think>|\na:<think>A|");
+}
+
+TEST(Encode, CutResponsesHaveNoEnd) {
+  Record record = record_of("Q", "half an ans");
+  record.cut = true;
+  EXPECT_EQ(text_of(encode(record).ids), "u:Q|\na:half an ans");
+}
+
+TEST(Encode, PlainTextIsLearnedWhole) {
+  Record record;
+  record.text = "abc";
+  EXPECT_EQ(learned_of(encode(record)), "^abc|");
+  record.text = "^abc|";
+  EXPECT_EQ(learned_of(encode(record)), "^abc|") << "no second BOS or EOS";
+  expect_contains(message_of<base::DataError>([&] { encode_prompt(record, DataConfig(), kTokenizer, kChat); }),
+                  "a record of plain text has no prompt to answer");
+}
+
+TEST(Encode, ProblemsWithoutSolution) {
+  Record record = record_of("Q", "");
+  record.where = "set.jsonl:7";
+  expect_contains(message_of<base::DataError>([&] { encode_examples({record}, DataConfig(), kTokenizer, kChat); }),
+                  "record 1 (set.jsonl:7): a record has no response to learn");
+  EXPECT_EQ(text_of(encode_prompt(record, DataConfig(), kTokenizer, kChat)), "u:Q|\na:");
+}
+
+TEST(Encode, TruncatedExamplesKeepTheirBeginning) {
+  DataConfig config;
+  config.max_length = 9;
+  config.too_long = "truncate";
+  const Example example = encode_example(record_of("Q", "a long answer"), config, kTokenizer, kChat);
+  EXPECT_EQ(text_of(example.ids), "u:Q|\na:a ");
+  EXPECT_EQ(example.num_targets(), 2);
+  expect_contains(
+      message_of<base::DataError>([&] { encode_example(record_of("longer", "a"), config, kTokenizer, kChat); }),
+      "nothing that is learned is left of an example of which the first max_length 9 tokens are kept");
 }
 
 TEST(Encode, LongExamplesAreAFaultOrDropped) {

@@ -29,15 +29,18 @@ class FileRecords : public testing::Test {
   base::TemporaryFolder folder_;
 };
 
-TEST_F(FileRecords, AllThreeShapes) {
+TEST_F(FileRecords, ShapesAreToldByTheirColumns) {
   const auto records = load(
       R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q1"}, {"role": "assistant", "content": "A1"}]}
 {"messages": [{"role": "user", "content": "Q2"}, {"role": "assistant", "content": "A2"}], "more": 1}
 
 {"prompt": "Q3", "completion": "A3"}
 {"question": "Q4", "answer": "A4"}
+{"problem": "Q5", "solution": "A5"}
+{"conversations": [{"from": "human", "value": "Q6"}, {"from": "gpt", "value": "A6"}]}
+{"prompt": [{"role": "user", "content": "Q7"}], "completion": [{"role": "assistant", "content": "A7"}]}
 )");
-  ASSERT_EQ(records.size(), 4u);
+  ASSERT_EQ(records.size(), 7u);
   EXPECT_EQ(records[0].system, "S");
   EXPECT_EQ(records[1].system, "");
   for (size_t i = 0; i < records.size(); ++i) {
@@ -58,31 +61,54 @@ TEST_F(FileRecords, FaultsNameFileAndLine) {
   const std::string good = "{\"question\": \"a\", \"answer\": \"b\"}\n\n";
   expect_contains(fault(good + "{\"question\": \"a\""), "set.jsonl:3: not a JSON object");
   expect_contains(fault(good + "[1]"), "set.jsonl:3: not a JSON object");
-  expect_contains(fault(good + "{\"text\": \"a\"}"),
-                  "set.jsonl:3: a record needs `messages`, `prompt` + `completion`, or `question` + `answer`");
-  expect_contains(fault(good + "{\"question\": \"a\"}"), "set.jsonl:3: `answer` is missing or not text");
-  expect_contains(fault(good + "{\"prompt\": 3, \"completion\": \"x\"}"),
-                  "set.jsonl:3: `prompt` is missing or not text");
+  expect_contains(fault(good + "{\"words\": \"a\"}"),
+                  "set.jsonl:3: a record needs `messages`, `conversations`, `prompt` + `completion`");
+  expect_contains(fault(good + "{\"question\": \"a\"}"), "set.jsonl:3: `answer` is missing (columns found: question)");
+  expect_contains(fault(good + "{\"prompt\": {}, \"completion\": \"x\"}"),
+                  "set.jsonl:3: `prompt` is not text but object");
   expect_contains(fault(good + "{\"prompt\": \" \", \"completion\": \"x\"}"), "set.jsonl:3: the question is empty");
   expect_contains(fault(good + "{\"question\": \"x\", \"answer\": \"\"}"), "set.jsonl:3: the answer is empty");
   expect_contains(fault(good + "\xff{}"), "set.jsonl:3: not a JSON object");
 }
 
-TEST_F(FileRecords, ConversationsThatWouldLoseTurnsAreRefused) {
-  const auto messages = [](const std::vector<std::string>& roles) {
-    std::string text;
-    for (const std::string& role : roles)
-      text += (text.empty() ? "" : ", ") + ("{\"role\": \"" + role + "\", \"content\": \"x\"}");
-    return "{\"messages\": [" + text + "]}";
+std::string messages_of(const std::vector<std::string>& roles) {
+  std::string text;
+  for (const std::string& role : roles)
+    text += (text.empty() ? "" : ", ") + ("{\"role\": \"" + role + "\", \"content\": \"" + role.substr(0, 1) + "\"}");
+  return "{\"messages\": [" + text + "]}";
+}
+
+TEST_F(FileRecords, LongerConversationsAndOpenOnes) {
+  const Record record = load(messages_of({"system", "user", "assistant", "user", "assistant"}))[0];
+  EXPECT_EQ(record.system, "s");
+  ASSERT_EQ(record.history.size(), 2u);
+  EXPECT_EQ(record.history[1].role, "assistant");
+  EXPECT_EQ(record.prompt, "u");
+  EXPECT_EQ(record.response, "a");
+  EXPECT_EQ(load(messages_of({"user", "assistant", "user"}))[0].response, "") << "a problem to answer";
+}
+
+TEST_F(FileRecords, TurnsOutOfOrderAreRefused) {
+  expect_contains(fault(messages_of({"user", "user"})),
+                  "set.jsonl:1: the turns of `messages` must alternate between user and assistant");
+  expect_contains(fault(messages_of({"assistant", "user"})), "found assistant, user");
+  expect_contains(fault(messages_of({"user", "tool"})), "found user, tool");
+  expect_contains(fault(messages_of({"user", "system"})), "found user, system");
+  expect_contains(fault(messages_of({"system"})), "found system");
+  expect_contains(fault(messages_of({})), "found none");
+  expect_contains(fault("{\"messages\": 3}"), "`messages` is not a list of turns");
+  expect_contains(fault("{\"messages\": \"none\"}"), "`messages` is not a list of turns");
+  expect_contains(fault("{\"messages\": [1, 2]}"), "a turn of `messages` has neither `role` nor `from` with a text");
+  expect_contains(fault("{\"messages\": [{\"role\": \"user\", \"content\": 4}]}"),
+                  "a turn of `messages` has neither `content` nor `value` with a text");
+}
+
+TEST_F(FileRecords, ContentInParts) {
+  const auto with = [](const std::string& part) {
+    return R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, )" + part + "]}]}";
   };
-  expect_contains(fault(messages({"user", "assistant", "user", "assistant"})),
-                  "set.jsonl:1: `messages` must be one user turn and one assistant turn");
-  expect_contains(fault(messages({"user", "assistant", "user"})), "found user, assistant, user");
-  expect_contains(fault(messages({"user"})), "found user");
-  expect_contains(fault(messages({"user", "tool"})), "found user, tool");
-  expect_contains(fault(messages({})), "found none");
-  expect_contains(fault("{\"messages\": 3}"), "found none");
-  expect_contains(fault("{\"messages\": [1, 2]}"), "`role` is missing or not text");
+  EXPECT_EQ(load(with(R"({"type": "text", "text": "b"})"))[0].prompt, "ab");
+  expect_contains(fault(with(R"({"type": "image"})")), "has neither `content` nor `value` with a text");
 }
 
 TEST_F(FileRecords, EmptyAndMissingFiles) {
@@ -91,7 +117,9 @@ TEST_F(FileRecords, EmptyAndMissingFiles) {
   config.file = (folder_ / "none.jsonl").string();
   expect_contains(message_of<base::IoError>([&] { load_records(config, 1); }), "none.jsonl: cannot be opened");
   config.file = folder_.path().string();
-  expect_contains(message_of<base::IoError>([&] { load_records(config, 1); }), "cannot be opened");
+  expect_contains(message_of<base::IoError>([&] { load_records(config, 1); }), "is a folder; name its files");
+  config.file = (folder_ / "*.parquet").string();
+  expect_contains(message_of<base::IoError>([&] { load_records(config, 1); }), "no file fits this pattern");
 }
 
 TEST(GeneratedRecords, SeedsAddUpAndProblemsAreVerifiable) {
@@ -123,6 +151,16 @@ TEST(CheckResponse, OfFilesByMarkedOrBareAnswer) {
   EXPECT_FALSE(check_response(record, "\\boxed{2}"));
 }
 
+TEST(CheckResponse, OfFilesByTheReference) {
+  Record record;
+  record.response = "The answer is 41";
+  record.problem.answer = "42";
+  EXPECT_TRUE(check_response(record, "\\boxed{42}"));
+  EXPECT_FALSE(check_response(record, "\\boxed{41}"));
+  record.problem.answer = "so \\boxed{43}";
+  EXPECT_TRUE(check_response(record, "#### 43"));
+}
+
 TEST(CheckResponse, OfGeneratorsByLastNumberWhereNothingIsMarked) {
   DataConfig config;
   config.generators = {"chain_sums"};
@@ -136,12 +174,31 @@ TEST(CheckResponse, OfGeneratorsByLastNumberWhereNothingIsMarked) {
 TEST(DataConfig, EitherGeneratorsOrFile) {
   DataConfig config;
   ASSERT_EQ(config.check().size(), 1u);
-  expect_contains(config.check()[0], "not neither");
+  expect_contains(config.check()[0], "not none of them");
   config.file = "a.jsonl";
   EXPECT_TRUE(config.check().empty());
   config.generators = {"chain_sums", "chain_sum"};
   ASSERT_EQ(config.check().size(), 2u);
+  expect_contains(config.check()[0], "give one of `generators` (task families), `file` and `mixture`, not several");
   expect_contains(config.check()[1], "did you mean 'chain_sums'?");
+}
+
+TEST(DataConfig, MappingAndMixture) {
+  const auto faults = [](const std::string& yaml) {
+    DataConfig config;
+    base::Faults found;
+    base::read_config(config, base::Node::parse(yaml, "recipe.yaml"), "data.x", found);
+    return found.empty() ? "" : found.lines().front();
+  };
+  EXPECT_EQ(faults("{file: a.jsonl, mapping: gsm8k}"), "");
+  EXPECT_EQ(faults("{mixture: {a: 1, b: 0.5}}"), "");
+  expect_contains(faults("{file: a.jsonl, mapping: {questoin: x}}"), "did you mean 'question'?");
+  expect_contains(faults("{generators: [comparison], mapping: gsm8k}"), "`mapping` has no effect without `file`");
+  expect_contains(faults("{mixture: [a, b]}"), "mixture: a map of names and weights is expected, found a list");
+  expect_contains(faults("{mixture: {}}"), "mixture: a map of names and weights is expected");
+  for (const char* weight : {"0", "-1", "much", "nan", "{x: 1}"})
+    expect_contains(faults(base::cat("{mixture: {a: ", weight, "}}")),
+                    "mixture.a: a weight above 0 is expected, found ");
 }
 
 }  // namespace

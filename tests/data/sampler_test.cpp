@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "rqat/base/error.h"
+#include "rqat/base/rng.h"
 #include "rqat/data/dataset.h"
 
 namespace rqat::data {
@@ -68,6 +69,39 @@ TEST(Packing, KeepsOrderAndLimit) {
   EXPECT_EQ(pack_micro_batches({3, 4, 4}, 0), (Batches{{0, 1, 2}})) << "0 = one micro-batch";
   EXPECT_EQ(pack_micro_batches({30, 4, 40}, 10), (Batches{{0}, {1}, {2}})) << "a longer example stands alone";
   EXPECT_TRUE(pack_micro_batches({}, 10).empty());
+  EXPECT_TRUE(pack_micro_batches({}, 0).empty());
+}
+
+TEST(Packing, GoesByLengthWhereThatMakesFewer) {
+  using Batches = std::vector<std::vector<int64_t>>;
+  EXPECT_EQ(pack_micro_batches({6, 7, 4, 3}, 10), (Batches{{0, 2}, {1, 3}})) << "in order: 6, 7, 4 + 3";
+  EXPECT_EQ(pack_micro_batches({2, 9, 2, 9, 2, 9, 2}, 11), (Batches{{0, 1}, {2, 3}, {4, 5}, {6}}));
+  base::Rng rng(1);
+  int fewer = 0;
+  for (int i = 0; i < 200; ++i) {
+    std::vector<int64_t> lengths;
+    int64_t room = 0;
+    size_t in_order = 0;
+    for (int k = 0; k < 20; ++k) {
+      const int64_t length = lengths.emplace_back(rng.integer(1, 100));
+      in_order += length > room ? 1 : 0;
+      room = (length > room ? 100 : room) - length;
+    }
+    const Batches batches = pack_micro_batches(lengths, 100);
+    std::vector<int64_t> seen;
+    for (const std::vector<int64_t>& batch : batches) {
+      int64_t tokens = 0;
+      for (const int64_t index : batch) tokens += lengths[static_cast<size_t>(index)];
+      EXPECT_LE(tokens, 100);
+      EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
+      seen.insert(seen.end(), batch.begin(), batch.end());
+    }
+    std::sort(seen.begin(), seen.end());
+    EXPECT_EQ(seen, counting(20));
+    EXPECT_LE(batches.size(), in_order);
+    fewer += batches.size() < in_order ? 1 : 0;
+  }
+  EXPECT_GT(fewer, 150);
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ class Sandbox:
         self.write("bin/ssh", "#!/bin/bash\nshift\nexec bash -c \"$*\"\n").chmod(0o755)
         tiny_gguf.write(self.folder / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
         shutil.copy(self.folder / "models/SmolLM2-135M-Instruct.Q4_1.gguf", self.folder / "models/smollm2.gguf")
+        self.write("data/gsm8k/train.jsonl", 3 * (json.dumps({"question": "1 + 1?", "answer": "It is 2.\n#### 2"}) + "\n"))
         self.write("ids.json", json.dumps([[72, 101, 108], [108, 111, 33]]))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

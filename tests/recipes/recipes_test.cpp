@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 
-constexpr size_t kRecipes = 7, kConfigs = 7;
+constexpr size_t kRecipes = 8, kConfigs = 7;
 
 const fs::path kRoot = RQAT_SOURCE_DIR;
 
@@ -143,6 +143,14 @@ TEST(Recipes, ReasoningQatSettings) {
     EXPECT_EQ(gptq.find("initializer")->find("gptq")->find("act_order")->value(), "true");
     EXPECT_EQ(gptq.find("initializer")->find("gptq")->find("search")->value(), "mse");
     EXPECT_EQ(gptq.find("calibration")->find("num_samples")->value(), "128");
+    EXPECT_EQ(gptq.find("calibration")->find("sequence_length")->value(), "2048");
+    ASSERT_EQ(gptq.find("calibration")->find("data")->value(), "traces");
+    const base::Node traces = settings("traces");  // what QRM calibrates on
+    EXPECT_EQ(traces.find("model")->value(), "base");
+    EXPECT_EQ(traces.find("keep")->value(), "all");
+    EXPECT_EQ(traces.find("sampling")->find("temperature")->value(), "0.6");
+    EXPECT_EQ(traces.find("sampling")->find("top_p")->value(), "0.95");
+    EXPECT_EQ(recipe.data.at("calibration_problems").num_examples, 256);
     EXPECT_EQ(kd.find("teacher")->value(), "base");
     EXPECT_DOUBLE_EQ(std::stod(kd.find("optimizer")->find("adamw")->find("learning_rate")->value()), std::stod(rate));
     EXPECT_EQ(std::stod(kd.find("max_grad_norm")->value()), 1.0);

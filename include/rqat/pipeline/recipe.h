@@ -38,12 +38,18 @@ struct Recipe : base::Config {
   std::string device = "auto";  ///< auto | cpu | cuda
   std::map<std::string, ModelSource> models;
   std::map<std::string, quant::QuantPolicy> quant;
-  std::map<std::string, data::DataConfig> data;
-  std::vector<StageEntry> stages;  ///< in an order in which every stage comes after those it reads
-  base::Node resolved;             ///< the recipe with includes, overrides and references worked in: itself runnable
+  std::map<std::string, data::DataConfig> data;  ///< also what stages write, under their ids
+  std::vector<StageEntry> stages;                ///< in an order in which every stage comes after those it reads
+  base::Node resolved;  ///< the recipe with includes, overrides and references worked in: itself runnable
   void fields(base::FieldVisitor& v) override;
 
   const StageEntry* find_stage(const std::string& id) const;
+  /// The stage that writes the data called `name`, nullptr where the recipe's `data:` has it.
+  const StageEntry* maker_of_data(const std::string& name) const;
+  /// The `data:` entries and stages behind the data called `name`: itself, or the parts of a mixture.
+  std::vector<std::string> parts_of_data(const std::string& name) const;
+  /// Ids of the models that a stage reads, and of the stages that write its data.
+  std::vector<std::string> inputs_of(const StageEntry& entry) const;
 };
 
 /// Reads a recipe: includes (searched beside the recipe and in the folders above it, also under configs/ there),

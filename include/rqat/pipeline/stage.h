@@ -20,7 +20,8 @@ namespace rqat::pipeline {
 /// What a stage refers to by name.
 struct Uses {
   std::vector<std::string> models;  ///< ids of `models:` entries or of stages that make a model
-  std::vector<std::string> data, quant;
+  std::vector<std::string> data;    ///< names of `data:` entries or of stages that write data
+  std::vector<std::string> quant;
 };
 
 /// What the runner gives a running stage.
@@ -65,8 +66,14 @@ class Stage {
  public:
   virtual ~Stage() = default;
   virtual Uses uses() const = 0;
-  /// "model", "table" or "files".
+  /// "model", "data", "table" or "files".
   virtual std::string makes() const = 0;
+  /// How the data that a stage writes into `folder` is read.
+  virtual data::DataConfig data_made(const Recipe& recipe, const std::filesystem::path& folder) const {
+    (void)recipe;
+    (void)folder;
+    return {};
+  }
   /// Faults beyond single fields, found without loading weights. `id` = the stage's.
   virtual std::vector<std::string> check(const Recipe& recipe) const {
     (void)recipe;
@@ -85,7 +92,7 @@ class Stage {
   }
 };
 
-/// Registry kind "stages": train, quantize, reinforce, evaluate, export.
+/// Registry kind "stages": train, quantize, reinforce, synthesize, evaluate, export.
 const base::Registry<Stage>& stages();
 
 }  // namespace rqat::pipeline

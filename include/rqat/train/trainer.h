@@ -11,6 +11,7 @@
 
 #include "rqat/base/fields.h"
 #include "rqat/data/dataset.h"
+#include "rqat/data/feed.h"
 #include "rqat/dist/communicator.h"
 #include "rqat/io/safetensors.h"
 #include "rqat/model/causal_lm.h"
@@ -50,7 +51,7 @@ using Metrics = std::map<std::string, double>;
 /// there is nothing else to keep.
 struct LoopState {
   int64_t step = 0;       ///< steps done
-  int64_t cursor = 0;     ///< of data::Sampler
+  int64_t cursor = 0;     ///< of data::ExampleFeed, data::Sampler
   io::TensorMap tensors;  ///< "master.<parameter>", "optimizer.<entry>"; they share memory with the loop
   std::vector<double> recent_losses = {};  ///< by which a diverging loss is told
 };
@@ -124,9 +125,12 @@ struct SupervisedConfig : LoopConfig {
   void fields(base::FieldVisitor& v) override;
 };
 
-/// Trains `model` on `examples` (seeded order). `teacher` is needed when the objective needs one. Throws DataError,
+/// Trains `model` on the examples of `feed`. `teacher` is needed when the objective needs one. Throws DataError,
 /// before the optimizer acts, on a loss that is not finite or above divergence_factor times the median of the last
 /// divergence_window ones, and on a gradient that is not finite, naming step, records and where the batch was saved.
+void train_supervised(model::CausalLM& model, model::CausalLM* teacher, data::ExampleFeed& feed,
+                      const SupervisedConfig& config, const Callbacks& callbacks);
+/// The same on `examples`, in an order from `seed`.
 void train_supervised(model::CausalLM& model, model::CausalLM* teacher, const std::vector<data::Example>& examples,
                       const SupervisedConfig& config, uint64_t seed, const Callbacks& callbacks);
 

@@ -7,6 +7,7 @@
 
 #include "rqat/base/progress.h"
 #include "rqat/cli/command.h"
+#include "rqat/data/stream.h"
 #include "rqat/dist/communicator.h"
 #include "rqat/ops/cpu.h"
 #include "support.h"
@@ -53,6 +54,7 @@ class Env : public Command {
                              {"memory free", kibibytes_text(proc_value("/proc/meminfo", "MemAvailable"))},
                              {"CUDA", cuda_text()},
                              {"ranks", dist::backends_text()},
+                             {"Parquet", data::parquet_text()},
                              {"device: auto", pipeline::pick_device("auto").str()}});
   }
 };

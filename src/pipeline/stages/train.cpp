@@ -36,12 +36,18 @@ class TrainStage : public LoopStage {
 
   void run(StageRun& run) override {
     run_loop(run, [&](LoadedModel& student, model::CausalLM* teacher, const train::Callbacks& callbacks) {
-      const std::string& name = config_.inputs.data;
-      const std::vector<data::Example> examples =
-          data::encode_examples(records_of(run, name), run.data(name), *student.tokenizer, *student.chat);
+      const data::DataConfig& data = run.data(config_.inputs.data);
+      const uint64_t seed = stage_seed(run, "train");
       const FlipCounter flips(*student.model);
-      train::train_supervised(*student.model, teacher, examples, config_, stage_seed(run, "train"),
-                              flips.added_to(callbacks));
+      const train::Callbacks with_flips = flips.added_to(callbacks);
+      if (data.shuffle_buffer > 0) {
+        data::StreamFeed feed(data::open_records(data, run.recipe.seed), data, *student.tokenizer, *student.chat, seed);
+        train::train_supervised(*student.model, teacher, feed, config_, with_flips);
+        return;
+      }
+      const std::vector<data::Example> examples =
+          data::encode_examples(data::load_records(data, run.recipe.seed), data, *student.tokenizer, *student.chat);
+      train::train_supervised(*student.model, teacher, examples, config_, seed, with_flips);
     });
   }
 
