@@ -86,7 +86,7 @@ stagess: []
   expect(3, "models.base.dtype: unknown value 'bf16' (one of auto, bfloat16, float32)");
   expect(5, "quant.w2: num_bits must be 2, 3, 4 or 8");
   expect(7, "data.train: unknown task 'chain_sum'; did you mean 'chain_sums'?");
-  expect(8, "data.both: give either `generators` (task families) or `file` (JSONL), not both");
+  expect(8, "data.both: give one of `generators` (task families), `file` and `mixture`, not several");
   expect(10, "stages.kd: unknown model 'bsae'; did you mean 'base'? (known: base, kd, rl, ce, gptq, steps)");
   expect(10, "stages.kd: unknown data 'trian'; did you mean 'train'?");
   expect(10, "stages.kd.max_stpes: unknown key; did you mean 'max_steps'?");
