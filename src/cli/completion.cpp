@@ -144,8 +144,8 @@ std::string zsh_completion() {
     }
     for (size_t i = 0; i < words.positionals.size(); ++i) {
       const Word& word = words.positionals[i];
-      text += cat(" \\\n        '", word.many ? "*" : std::to_string(i + 1), ":",
-                  zsh_text(word.option), ":", zsh_action(word), "'");
+      text += cat(" \\\n        '", word.many ? "*" : std::to_string(i + 1), ":", zsh_text(word.option), ":",
+                  zsh_action(word), "'");
     }
     text += "\n      ;;\n";
   }

@@ -57,8 +57,8 @@ class LinearBase {
   virtual void prepare_training() = 0;  ///< creates the fp32 masters
   /// After masters were overwritten with those of an earlier moment; refresh() follows.
   virtual void masters_restored() {}
-  /// What ranks share of a weight whose master one of them keeps (nn::Parameter::elsewhere): codes of a quantised layer,
-  /// else the compute weight. After the master where there is one; elsewhere to be overwritten before refresh().
+  /// What ranks share of a weight whose master one of them keeps (nn::Parameter::elsewhere): codes of a quantised
+  /// layer, else the compute weight. After the master where there is one; elsewhere to be overwritten before refresh().
   virtual at::Tensor shared_weight() = 0;
   virtual void set_execution(Execution execution) = 0;
   virtual Execution execution() const = 0;
