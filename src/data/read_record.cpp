@@ -167,7 +167,7 @@ class Reader {
   std::string role_of(const json& turn, const std::string& column) const {
     for (const char* key : {"role", "from"}) {
       if (!turn.is_object() || !turn.contains(key) || !turn[key].is_string()) continue;
-      const std::string role = turn[key];
+      std::string role = turn[key];
       if (role == "human") return "user";
       if (role == "gpt" || role == "model") return "assistant";
       return role;
