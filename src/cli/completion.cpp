@@ -75,6 +75,7 @@ std::vector<Words> all_words() {
 
 std::vector<std::string> command_names(const std::vector<Words>& all) {
   std::vector<std::string> names;
+  names.reserve(all.size());
   for (const Words& words : all) names.push_back(words.command);
   return names;
 }
