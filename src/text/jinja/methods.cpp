@@ -1,0 +1,197 @@
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "rqat/base/strings.h"
+#include "text/jinja/builtin_support.h"
+#include "text/utf8.h"
+
+namespace rqat::text::jinja {
+namespace {
+
+Value find_text(const std::string& text, const Arguments& a, bool last, bool must) {
+  const std::string part = text_of(a.get(0, "sub"), "find");
+  const size_t found = last ? find_last_in(text, part) : find_in(text, part);
+  if (found != std::string::npos) return Value(character_count(std::string_view(text).substr(0, found)));
+  if (must) wrong_type("substring not found", a.get(0, "sub"));
+  return Value(int64_t{-1});
+}
+
+Value count_text(const std::string& text, const Arguments& a) {
+  const std::string part = text_of(a.get(0, "sub"), "count");
+  if (part.empty()) return Value(character_count(text) + 1);
+  int64_t count = 0;
+  for (size_t at = find_in(text, part); at != std::string::npos; at = find_in(text, part, at + part.size())) ++count;
+  return Value(count);
+}
+
+Value split_lines(const std::string& text, const Arguments& a) {
+  const bool keep = a.get(0, "keepends").truthy();
+  List out;
+  for (size_t begin = 0; begin < text.size();) {
+    size_t end = std::min(text.find_first_of("\n\r\v\f", begin), text.size());
+    const size_t stop = end;
+    if (end < text.size()) end += text[end] == '\r' && end + 1 < text.size() && text[end + 1] == '\n' ? 2 : 1;
+    out.emplace_back(text.substr(begin, (keep ? end : stop) - begin));
+    begin = end;
+  }
+  return Value(std::move(out));
+}
+
+Value split_right(const std::string& text, const Arguments& a) {
+  const Value separator = a.get(0, "sep"), limit = a.get(1, "maxsplit");
+  int64_t most = limit.is_integer() ? limit.integer() : -1;
+  if (!separator.is_string() || separator.string().empty() || most < 0) return split_text(text, a);
+  List out;
+  std::string backwards(text.rbegin(), text.rend());
+  const std::string mark(separator.string().rbegin(), separator.string().rend());
+  size_t begin = 0;
+  for (size_t at; most-- > 0 && (at = find_in(backwards, mark, begin)) != std::string::npos; begin = at + mark.size())
+    out.emplace_back(text.substr(text.size() - at, at - begin));
+  out.emplace_back(text.substr(0, text.size() - begin));
+  std::reverse(out.begin(), out.end());
+  return Value(std::move(out));
+}
+
+Value partition(const std::string& text, const Arguments& a, bool last) {
+  const std::string part = text_of(a.get(0, "sep"), "partition");
+  const size_t at = last ? find_last_in(text, part) : find_in(text, part);
+  if (at == std::string::npos)
+    return last ? Value(List{Value(""), Value(""), Value(text)}) : Value(List{Value(text), Value(""), Value("")});
+  return Value(List{Value(text.substr(0, at)), Value(part), Value(text.substr(at + part.size()))});
+}
+
+Value padded(const std::string& text, const Arguments& a, const std::string& name) {
+  const Value width = a.get(0, "width"), fill = a.get(1, "fillchar");
+  if (!width.is_integer()) wrong_type(base::cat(name, " needs a width"), width);
+  const int64_t missing = std::min<int64_t>(width.integer(), 100'000) - character_count(text);
+  if (missing <= 0) return Value(text);
+  const std::string character = name == "zfill" ? "0" : fill.is_string() ? fill.string() : " ";
+  const auto pad = [&](int64_t count) {
+    std::string out;
+    for (int64_t i = 0; i < count; ++i) append(out, character);
+    return out;
+  };
+  if (name == "ljust") return Value(text + pad(missing));
+  if (name == "center") return Value(pad(missing / 2) + text + pad(missing - missing / 2));
+  const size_t sign = name == "zfill" && !text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+  return Value(text.substr(0, sign) + pad(missing) + text.substr(sign));
+}
+
+Value without_affix(const std::string& text, const Arguments& a, bool prefix) {
+  const std::string affix = text_of(a.get(0, "affix"), prefix ? "removeprefix" : "removesuffix");
+  if (!starts_or_ends(text, Value(affix), prefix)) return Value(text);
+  return Value(prefix ? text.substr(affix.size()) : text.substr(0, text.size() - affix.size()));
+}
+
+template <class Predicate>
+Value all_characters(const std::string& text, const Predicate& holds) {
+  const std::vector<std::string> parts = characters(text);
+  return Value(!parts.empty() && std::all_of(parts.begin(), parts.end(), [&](const std::string& character) {
+    return holds(utf8_step(character, 0).code_point);
+  }));
+}
+
+using StringMethod = Value (*)(const std::string&, const Arguments&);
+
+const std::map<std::string, StringMethod>& string_methods() {
+  using Text = const std::string&;
+  using Args = const Arguments&;
+  static const std::map<std::string, StringMethod> kMethods = {
+      {"capitalize", [](Text t, Args) { return Value(capitalize(t)); }},
+      {"center", [](Text t, Args a) { return padded(t, a, "center"); }},
+      {"count", count_text},
+      {"endswith", [](Text t, Args a) { return Value(starts_or_ends(t, a.get(0, "suffix"), false)); }},
+      {"find", [](Text t, Args a) { return find_text(t, a, false, false); }},
+      {"index", [](Text t, Args a) { return find_text(t, a, false, true); }},
+      {"isalnum", [](Text t, Args) { return all_characters(t, is_letter_or_digit); }},
+      {"isalpha", [](Text t, Args) { return all_characters(t, is_letter); }},
+      {"isdigit", [](Text t, Args) { return all_characters(t, is_digit); }},
+      {"islower", [](Text t, Args) { return Value(is_all(t, lower_text)); }},
+      {"isspace", [](Text t, Args) { return all_characters(t, is_space); }},
+      {"isupper", [](Text t, Args) { return Value(is_all(t, upper_text)); }},
+      {"join",
+       [](Text t, Args a) {
+         Arguments separator;
+         separator.positional.emplace_back(t);
+         return join(a.get(0, "iterable"), separator);
+       }},
+      {"ljust", [](Text t, Args a) { return padded(t, a, "ljust"); }},
+      {"lower", [](Text t, Args) { return Value(lower_text(t)); }},
+      {"lstrip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), true, false)); }},
+      {"partition", [](Text t, Args a) { return partition(t, a, false); }},
+      {"removeprefix", [](Text t, Args a) { return without_affix(t, a, true); }},
+      {"removesuffix", [](Text t, Args a) { return without_affix(t, a, false); }},
+      {"replace", [](Text t, Args a) { return replace(Value(t), a); }},
+      {"rfind", [](Text t, Args a) { return find_text(t, a, true, false); }},
+      {"rjust", [](Text t, Args a) { return padded(t, a, "rjust"); }},
+      {"rpartition", [](Text t, Args a) { return partition(t, a, true); }},
+      {"rsplit", split_right},
+      {"rstrip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), false, true)); }},
+      {"split", split_text},
+      {"splitlines", split_lines},
+      {"startswith", [](Text t, Args a) { return Value(starts_or_ends(t, a.get(0, "prefix"), true)); }},
+      {"strip", [](Text t, Args a) { return Value(strip(t, a.get(0, "chars"), true, true)); }},
+      {"title", [](Text t, Args) { return Value(title(t)); }},
+      {"upper", [](Text t, Args) { return Value(upper_text(t)); }},
+      {"zfill", [](Text t, Args a) { return padded(t, a, "zfill"); }},
+  };
+  return kMethods;
+}
+
+// The sandbox lets nothing change a value.
+const std::set<std::string>& forbidden_methods(const Value& value) {
+  static const std::set<std::string> kOfMaps = {"clear", "pop", "popitem", "setdefault", "update"};
+  static const std::set<std::string> kOfLists = {"append", "clear",  "extend",  "insert",
+                                                 "pop",    "remove", "reverse", "sort"};
+  static const std::set<std::string> kNone;
+  return value.is_map() ? kOfMaps : value.is_list() ? kOfLists : kNone;
+}
+
+Value map_method(const Value& value, const std::string& name, const Arguments& arguments) {
+  if (name == "items") return items_of(value);
+  if (name == "get") {
+    const Value* found = value.map().find(arguments.get(0, "key"));
+    if (found != nullptr) return *found;
+    return arguments.positional.size() > 1 ? arguments.positional[1] : Value(None{});
+  }
+  if (name == "copy") return Value(Map(value.map()));
+  List out;
+  for (const auto& [key, item] : value.map().items) out.push_back(name == "keys" ? key : item);
+  return Value(std::move(out));
+}
+
+Value list_method(const Value& value, const std::string& name, const Arguments& arguments) {
+  const Value item = arguments.get(0, "value");
+  const List& items = value.list();
+  if (name == "copy") return value;
+  const auto is_item = [&](const Value& other) { return equal(other, item); };
+  if (name == "count") return Value(static_cast<int64_t>(std::count_if(items.begin(), items.end(), is_item)));
+  const auto found = std::find_if(items.begin(), items.end(), is_item);
+  if (found == items.end()) wrong_type(base::cat(item.repr(), " is not in the list"), value);
+  return Value(static_cast<int64_t>(found - items.begin()));
+}
+
+}  // namespace
+
+bool is_method_name(const Value& value, const std::string& name) {
+  if (value.is_string()) return string_methods().count(name) > 0;
+  if (value.is_map() && !value.map().is_namespace) {
+    static const std::set<std::string> kNames = {"copy", "get", "items", "keys", "values"};
+    return kNames.count(name) > 0 || forbidden_methods(value).count(name) > 0;
+  }
+  if (value.is_list())
+    return name == "copy" || name == "count" || name == "index" || forbidden_methods(value).count(name) > 0;
+  return false;
+}
+
+Value call_method(const Value& object, const std::string& name, const Arguments& arguments) {
+  if (!is_method_name(object, name)) wrong_type(base::cat("method '", name, "' is not supported"), object);
+  if (forbidden_methods(object).count(name) > 0)
+    wrong_type(base::cat("method '", name, "' would change its object, which templates must not"), object);
+  pay_for_reading(object);
+  if (object.is_string()) return string_methods().at(name)(object.string(), arguments);
+  return object.is_map() ? map_method(object, name, arguments) : list_method(object, name, arguments);
+}
+
+}  // namespace rqat::text::jinja
