@@ -24,9 +24,13 @@ foreach(name layering_rejects registry_rejects)
   set_tests_properties(build_${name} PROPERTIES LABELS fast)
 endforeach()
 foreach(name libtorch_zip_layout install_relocatable new_entry without_gloo)
+  set(_label build)
+  if(name STREQUAL without_gloo)  # compiles the program a second time
+    set(_label slow)
+  endif()
   add_test(NAME build_${name} COMMAND bash ${_build_tests}/${name}.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}
     ${RQAT_TORCH_ROOT})
-  set_tests_properties(build_${name} PROPERTIES LABELS build TIMEOUT 900 PROCESSORS 2)
+  set_tests_properties(build_${name} PROPERTIES LABELS ${_label} TIMEOUT 1800 PROCESSORS 2)
 endforeach()
 
 # Every debug recipe runs from start to end.
