@@ -7,17 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "folder.h"
 #include "layers.h"
+#include "packed_folder.h"
 #include "packed_layers.h"
 #include "round_trip.h"
 #include "rqat/base/error.h"
-#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
-#include "rqat/io/json_file.h"
 #include "serving.h"
-#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -98,31 +95,7 @@ class Awq : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const std::vector<StoredLinear> stored = stored_linears(model);
-    raise_faults("awq", export_faults(*this, model, ""));
-    check_layers(model.linears(), source);
-    ExportReport report;
-    TensorPlan plan;
-    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    int64_t group_size = -1;
-    for (const StoredLinear& linear : stored) {
-      report.layers.push_back(plan_linear(linear, plan));
-      if (const FakeQuantLinear* layer = linear.quantized()) group_size = scheme_for(*layer).group_size;
-    }
-    const auto edit_config = [&](json& config) {
-      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization_config"] = {{"quant_method", "awq"},
-                                       {"bits", 4},
-                                       {"group_size", group_size},
-                                       {"zero_point", true},
-                                       {"version", "gemm"},
-                                       {"backend", "autoawq"},
-                                       {"modules_to_not_convert", float_names(stored)}};
-    };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
-    report.total_bytes = base::folder_bytes(folder);
-    describe_serving(*this, model, folder, report);
-    return report;
+    return write_packed_folder(*this, {"awq", plan_linear, quantization_config}, model, source, folder);
   }
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
@@ -151,9 +124,23 @@ class Awq : public Exporter {
     return faults;
   }
 
+  /// One group size holds for all layers: check() saw to it.
+  static json quantization_config(const std::vector<StoredLinear>& stored) {
+    int64_t group_size = -1;
+    for (const StoredLinear& linear : stored) {
+      if (const FakeQuantLinear* layer = linear.quantized()) group_size = scheme_for(*layer).group_size;
+    }
+    return {{"quant_method", "awq"},
+            {"bits", 4},
+            {"group_size", group_size},
+            {"zero_point", true},
+            {"version", "gemm"},
+            {"backend", "autoawq"},
+            {"modules_to_not_convert", float_names(stored)}};
+  }
+
   static ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) {
     const FakeQuantLinear* layer = linear.quantized();
-    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
     const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t groups = layer->format().num_groups(columns);
     const std::string& name = linear.name;

@@ -8,18 +8,16 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "folder.h"
 #include "layers.h"
 #include "pack_quantized.h"
+#include "packed_folder.h"
 #include "round_trip.h"
 #include "rqat/base/error.h"
-#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "rqat/io/json_file.h"
 #include "rqat/ops/quantize.h"
 #include "serving.h"
-#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -151,21 +149,7 @@ class CompressedTensors : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const std::vector<StoredLinear> stored = stored_linears(model);
-    raise_faults("compressed_tensors", export_faults(*this, model, ""));
-    check_layers(model.linears(), source);
-    ExportReport report;
-    TensorPlan plan;
-    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, plan));
-    const auto edit_config = [&](json& config) {
-      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization_config"] = quantization_config(stored);
-    };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
-    report.total_bytes = base::folder_bytes(folder);
-    describe_serving(*this, model, folder, report);
-    return report;
+    return write_packed_folder(*this, {"compressed_tensors", plan_linear, quantization_config}, model, source, folder);
   }
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
@@ -181,8 +165,7 @@ class CompressedTensors : public Exporter {
 
  private:
   static ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) {
-    if (linear.quantized()) return {linear.name, linear.format_text(), "pack-quantized", plan_packed(linear, plan)};
-    return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
+    return {linear.name, linear.format_text(), "pack-quantized", plan_packed(linear, plan)};
   }
 
   /// vLLM's CompressedTensorsWNA16 takes zero points with 4 and 8 bits alone.

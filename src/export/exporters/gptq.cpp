@@ -7,18 +7,16 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "folder.h"
 #include "layers.h"
+#include "packed_folder.h"
 #include "packed_layers.h"
 #include "round_trip.h"
 #include "rqat/base/error.h"
-#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "rqat/io/json_file.h"
 #include "rqat/ops/quantize.h"
 #include "serving.h"
-#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -145,27 +143,14 @@ class Gptq : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const std::vector<StoredLinear> stored = stored_linears(model);
-    raise_faults("gptq", export_faults(*this, model, ""));
-    check_layers(model.linears(), source);
-    ExportReport report;
-    TensorPlan plan;
-    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
     const std::string version = checkpoint_format(model.linears());
     const bool minus_one = version == kVersion1;
-    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, minus_one, plan));
-    const json quantization = quantization_config(stored, version);
-    const auto edit_config = [&](json& config) {
-      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization_config"] = quantization;
+    const auto plan = [=](const StoredLinear& linear, TensorPlan& to) { return plan_linear(linear, minus_one, to); };
+    const auto quantization = [=](const std::vector<StoredLinear>& stored) {
+      return quantization_config(stored, version);
     };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) {
-      io::write_json(fresh / "quantize_config.json", quantization);
-      plan.write_model(fresh);
-    });
-    report.total_bytes = base::folder_bytes(folder);
-    describe_serving(*this, model, folder, report);
-    return report;
+    const PackedFormat format{"gptq", plan, quantization, "quantization_config", "quantize_config.json"};
+    return write_packed_folder(*this, format, model, source, folder);
   }
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
@@ -209,7 +194,6 @@ class Gptq : public Exporter {
 
   static ExportReport::Layer plan_linear(const StoredLinear& linear, bool minus_one, TensorPlan& plan) {
     const FakeQuantLinear* layer = linear.quantized();
-    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
     const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t bits = layer->format().num_bits, groups = layer->format().num_groups(columns);
     const int64_t group = layer->format().resolved_group(columns);

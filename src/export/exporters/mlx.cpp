@@ -9,18 +9,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "folder.h"
 #include "layers.h"
+#include "packed_folder.h"
 #include "packed_layers.h"
 #include "round_trip.h"
 #include "rqat/base/error.h"
-#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
-#include "rqat/io/json_file.h"
 #include "rqat/ops/quantize.h"
 #include "serving.h"
-#include "tensor_plan.h"
 
 namespace rqat::exporting {
 
@@ -126,21 +123,9 @@ class Mlx : public Exporter {
   }
 
   ExportReport write(model::CausalLM& model, const fs::path& source, const fs::path& folder) const override {
-    const std::vector<StoredLinear> stored = stored_linears(model);
-    raise_faults("mlx", export_faults(*this, model, ""));
-    check_layers(model.linears(), source);
-    ExportReport report;
-    TensorPlan plan;
-    for (const auto& [name, tensor] : other_tensors(model)) plan.add(name, tensor);
-    for (const StoredLinear& linear : stored) report.layers.push_back(plan_linear(linear, plan));
-    const auto edit_config = [&](json& config) {
-      set_dtype(config, model.dtype() == at::kFloat ? "float32" : "bfloat16");
-      config["quantization"] = quantization_config(stored);
-    };
-    write_model_folder(source, folder, edit_config, [&](const fs::path& fresh) { plan.write_model(fresh); });
-    report.total_bytes = base::folder_bytes(folder);
-    describe_serving(*this, model, folder, report);
-    return report;
+    const auto plan = [this](const StoredLinear& linear, TensorPlan& to) { return plan_linear(linear, to); };
+    const PackedFormat format{"mlx", plan, quantization_config, "quantization"};
+    return write_packed_folder(*this, format, model, source, folder);
   }
 
   RoundTrip verify(model::CausalLM& model, const fs::path&, const fs::path& folder,
@@ -177,7 +162,6 @@ class Mlx : public Exporter {
 
   ExportReport::Layer plan_linear(const StoredLinear& linear, TensorPlan& plan) const {
     const FakeQuantLinear* layer = linear.quantized();
-    if (!layer) return {linear.name, "float", "float", plan.add(linear.name + ".weight", linear.dense_weight())};
     const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t bits = layer->format().num_bits, groups = columns / stored_group(*layer);
     const int64_t repeats = groups / layer->format().num_groups(columns);
