@@ -27,7 +27,9 @@ class Describer : public FieldVisitor {
     add(key, "number or null", help, range);
   }
   void choice(const char* key, std::string&, const std::vector<std::string>& choices, const char* help) override {
-    add(key, "one of " + join(choices, "|"), help);
+    std::vector<std::string> named = choices;
+    std::erase(named, "");
+    add(key, "one of " + join(named, "|"), help);
   }
   void group(const char* key, Config& value, const char*) override {
     Describer inner(write_config(value), cat(prefix_, key, "."), rows_);

@@ -94,7 +94,9 @@ class Reader : public FieldVisitor {
   void choice(const char* key, std::string& value, const std::vector<std::string>& choices, const char*) override {
     const Node* const node = take(key);
     if (node == nullptr) return;
-    const std::string all = join(choices, ", ");
+    std::vector<std::string> named = choices;
+    std::erase(named, "");  // stands for "none chosen", which nobody writes
+    const std::string all = join(named, ", ");
     if (!node->is_scalar()) return expected(key, *node, cat("one of ", all));
     for (const auto& choice : choices) {
       if (choice == node->value()) {
@@ -103,7 +105,7 @@ class Reader : public FieldVisitor {
       }
     }
     fault(node->where(), key,
-          cat("unknown value '", node->value(), "'", did_you_mean(node->value(), choices), " (one of ", all, ")"));
+          cat("unknown value '", node->value(), "'", did_you_mean(node->value(), named), " (one of ", all, ")"));
   }
   void group(const char* key, Config& value, const char*) override {
     const Node* const node = take(key);
@@ -145,11 +147,14 @@ class Reader : public FieldVisitor {
   }
 
   void report_unknown_keys() {
+    constexpr size_t kShortList = 8;  // beside a suggestion, a longer list only hides it
+    bool listed = false;
     for (const auto& entry : node_.entries()) {
       if (allowed_set_.contains(entry.key)) continue;
-      const std::string rest = allowed_.empty()
-                                   ? "; nothing can be set here"
-                                   : cat(did_you_mean(entry.key, allowed_), " (allowed: ", join(allowed_, ", "), ")");
+      std::string rest = allowed_.empty() ? "; nothing can be set here" : did_you_mean(entry.key, allowed_);
+      const bool list = !allowed_.empty() && !listed && (rest.empty() || allowed_.size() <= kShortList);
+      if (list) rest += cat(" (allowed: ", join(allowed_, ", "), ")");
+      listed = listed || list;
       faults_.add(entry.where, cat(join_path(path_, entry.key), ": unknown key", rest));
     }
   }

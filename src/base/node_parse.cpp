@@ -184,6 +184,16 @@ void check_characters(std::string_view yaml, const std::string& file_name) {
   }
 }
 
+/// What yaml-cpp's words do not tell of the two commonest slips.
+std::string yaml_advice(const std::string& yaml, int line) {
+  const std::vector<std::string> lines = split(yaml, '\n');
+  if (line < 1 || static_cast<size_t>(line) > lines.size()) return "";
+  const std::string& text = lines[static_cast<size_t>(line) - 1];
+  if (text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string::npos)
+    return "; the line begins with a tab: YAML is indented by blanks";
+  return "; is a bracket, brace or quote left open above, or the indentation uneven?";
+}
+
 Node parse_document(const std::string& yaml, const std::string& file_name) {
   TreeBuilder builder(file_name);
   std::istringstream stream(yaml);
@@ -197,7 +207,7 @@ Node parse_document(const std::string& yaml, const std::string& file_name) {
   } catch (const YAML::Exception& error) {
     const Location where = error.mark.is_null() ? Location{file_name, 0, 0}
                                                 : Location{file_name, error.mark.line + 1, error.mark.column + 1};
-    throw ConfigError(cat(where.text(), ": not valid YAML: ", error.msg));
+    throw ConfigError(cat(where.text(), ": not valid YAML: ", error.msg, yaml_advice(yaml, where.line)));
   }
   return builder.take();
 }

@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <deque>
+#include <map>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -17,12 +19,24 @@ using base::Node;
 
 std::string option_name(const std::string& key) { return cat("--", base::replace_all(key, "_", "-")); }
 
+std::string upper_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::toupper(c); });
+  return text;
+}
+
 bool is_flag(const FieldInfo& info) { return info.type == "true|false"; }
 bool is_list(const FieldInfo& info) { return base::starts_with(info.type, "list of"); }
 
 bool is_positional(const Usage& usage, const std::string& key) {
   return std::find(usage.positionals.begin(), usage.positionals.end(), key) != usage.positionals.end();
 }
+
+/// An option as help and messages call it: --num-bits; a positional: INPUT.
+std::string shown_name(const Usage& usage, const std::string& key) {
+  return is_positional(usage, key) ? upper_case(key) : option_name(key);
+}
+
+std::string help_hint(const std::string& command) { return cat("`rqat ", command, " --help` explains the options"); }
 
 /// One option with the texts given for it.
 struct Argument {
@@ -61,7 +75,7 @@ void require_given(const std::deque<Argument>& arguments, const Usage& usage, co
   for (const Argument& argument : arguments) {
     const std::string& key = argument.info.key;
     if (!argument.info.required || !argument.values.empty()) continue;
-    missing.push_back(cat(is_positional(usage, key) ? key : option_name(key), " (", argument.info.help, ")"));
+    missing.push_back(cat(shown_name(usage, key), " (", argument.info.help, ")"));
   }
   if (missing.empty()) return;
   throw base::UsageError(
@@ -69,10 +83,10 @@ void require_given(const std::deque<Argument>& arguments, const Usage& usage, co
 }
 
 /// The settings as a recipe would write them.
-Node given_settings(const std::deque<Argument>& arguments, const std::string& command) {
+Node given_settings(const std::deque<Argument>& arguments, const Usage& usage, const std::string& command) {
   Node node = Node::map(base::Location{cat("rqat ", command)});
   for (const Argument& argument : arguments) {
-    const base::Location where{cat("option ", option_name(argument.info.key))};
+    const base::Location where{shown_name(usage, argument.info.key)};
     const bool text = argument.info.type == "text" || is_list(argument.info);
     std::vector<Node> items;
     for (const std::string& value : argument.values) items.push_back(Node::scalar(value, where, text));
@@ -84,7 +98,7 @@ Node given_settings(const std::deque<Argument>& arguments, const std::string& co
 }
 
 /// CLI11 complains of what is missing before what is unknown; a misspelt option is both.
-void reject_unknown_options(const CLI::App& app, const std::string& command,
+void reject_unknown_options(const CLI::App& app, const std::string& command, const Usage& usage,
                             const std::vector<std::string>& arguments) {
   std::vector<std::string> known;
   for (const CLI::Option* option : app.get_options()) {
@@ -96,30 +110,64 @@ void reject_unknown_options(const CLI::App& app, const std::string& command,
     const std::string name = argument.substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const std::string near = base::nearest(name, known);
-    throw base::UsageError(cat("rqat ", command, ": unknown option ", name,
-                               near.empty() ? "" : cat("; did you mean ", near, "?"), " (`rqat ", command,
-                               " --help` lists the options)"));
+    const bool starts_another = !usage.examples.empty() && usage.examples[0].find(" -- ") != std::string::npos;
+    std::string advice = near.empty() ? "" : cat("; did you mean ", near, "?");
+    if (near.empty() && starts_another)
+      advice = cat("; options of the command that is started stand behind it and `--`: ", usage.examples[0]);
+    throw base::UsageError(cat("rqat ", command, ": unknown option ", name, advice, " (", help_hint(command), ")"));
   }
+}
+
+/// CLI11's faults in our words: which command, what, and where to look.
+void parse(CLI::App& app, const std::string& command, const std::vector<std::string>& arguments) {
+  app.allow_extras();
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string option = base::split(error.what(), ':').front();
+    throw base::UsageError(cat("rqat ", command, ": ", option, " needs one value (", help_hint(command), ")"));
+  } catch (const CLI::Error& error) {
+    throw base::UsageError(cat("rqat ", command, ": ", error.what(), " (", help_hint(command), ")"));
+  }
+  if (app.remaining_size() == 0) return;
+  throw base::UsageError(
+      cat("rqat ", command, ": unexpected argument '", app.remaining().front(), "' (", help_hint(command), ")"));
+}
+
+/// "--threads: threads: expected ..." says it twice: recipes speak of keys, a command line of options.
+std::vector<std::string> without_keys(std::vector<std::string> faults, const std::deque<Argument>& arguments,
+                                      const Usage& usage) {
+  for (std::string& fault : faults) {
+    for (const Argument& argument : arguments) {
+      const std::string name = cat(shown_name(usage, argument.info.key), ": "),
+                        both = cat(name, argument.info.key, ": ");
+      if (base::starts_with(fault, both)) fault = name + fault.substr(both.size());
+    }
+  }
+  return faults;
 }
 
 std::string placeholder(const FieldInfo& info) {
   if (is_flag(info)) return "";
-  if (info.type == "integer") return " N";
-  if (info.type == "number") return " X";
+  static const std::map<std::string, const char*> kOwn{{"check_engine", " ENGINE"}, {"explain", " KEY"},
+                                                       {"mapping", " NAME|MAP"},    {"max_shard_size", " SIZE"},
+                                                       {"mixture", " MAP"},         {"rdzv_endpoint", " HOST:PORT"},
+                                                       {"model", " PATH"},          {"teacher", " PATH"}};
+  if (const auto own = kOwn.find(info.key); own != kOwn.end() && !is_list(info)) return own->second;
+  if (base::starts_with(info.type, "integer")) return " N";
+  if (base::starts_with(info.type, "number")) return " X";
   if (is_list(info)) return " A,B";
   if (base::starts_with(info.type, "one of ")) return cat(" ", info.type.substr(7));
   if (base::starts_with(info.type, "component")) return " NAME";
-  for (const char* word : {"folder", "model", "file"}) {
-    if (info.help.find(word) != std::string::npos) return std::string(word) == "file" ? " FILE" : " DIR";
-  }
-  return " TEXT";
+  if (info.key == "config" || info.help.find("file") != std::string::npos) return " FILE";
+  return info.help.find("folder") != std::string::npos ? " DIR" : " TEXT";
 }
 
 std::string notes(const FieldInfo& info) {
   std::vector<std::string> parts;
   if (info.required) parts.push_back("required");
   const bool plain = info.required || is_flag(info) || info.default_value == "[]" || info.default_value == "\"\"" ||
-                     info.default_value == "''";
+                     info.default_value == "''" || info.default_value == "null";
   if (!plain) parts.push_back(cat("default ", info.default_value));
   if (!info.range.empty()) parts.push_back(info.range);
   return parts.empty() ? "" : cat(" (", base::join(parts, ", "), ")");
@@ -148,7 +196,7 @@ std::string option_rows(base::Config& config, const Usage& usage) {
   std::string text;
   for (const FieldInfo& info : base::describe_config(config)) {
     const bool positional = is_positional(usage, info.key);
-    std::string head = cat("  ", positional ? info.key : option_name(info.key) + placeholder(info));
+    std::string head = cat("  ", shown_name(usage, info.key), positional ? "" : placeholder(info));
     head += head.size() + 2 > kColumn ? cat("\n", std::string(kColumn, ' ')) : std::string(kColumn - head.size(), ' ');
     text += cat(head, wrap(info.help + notes(info), kColumn), "\n");
   }
@@ -159,7 +207,8 @@ std::string usage_line(const std::string& command, const Usage& usage, base::Con
   std::string line = cat("rqat ", command);
   for (const FieldInfo& info : base::describe_config(options)) {
     if (is_positional(usage, info.key)) {
-      line += info.required ? cat(" ", info.key) : cat(" [", info.key, is_list(info) ? " ..." : "", "]");
+      const std::string name = cat(upper_case(info.key), is_list(info) ? " ..." : "");
+      line += info.required ? cat(" ", name) : cat(" [", name, "]");
     } else if (info.required) {
       line += cat(" ", option_name(info.key), placeholder(info));
     }
@@ -183,14 +232,17 @@ void read_arguments(const std::string& command, const Usage& usage, const std::v
   std::deque<Argument> own = arguments_of(options), shared = arguments_of(common);
   for (Argument& argument : own) declare(app, argument, usage);
   for (Argument& argument : shared) declare(app, argument, usage);
-  reject_unknown_options(app, command, arguments);
-  app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  reject_unknown_options(app, command, usage, arguments);
+  parse(app, command, arguments);
   require_given(own, usage, command);
   base::Faults faults;
-  base::read_config(options, given_settings(own, command), "", faults);
-  base::read_config(common, given_settings(shared, command), "", faults);
+  base::read_config(options, given_settings(own, usage, command), "", faults);
+  base::read_config(common, given_settings(shared, {}, command), "", faults);
   if (faults.empty()) return;
-  throw base::UsageError(cat(base::join(faults.lines(), "\n"), "\n`rqat ", command, " --help` explains the options"));
+  const std::vector<std::string> lines = without_keys(without_keys(faults.lines(), own, usage), shared, {});
+  const std::string lead = cat("rqat ", command, ": ");
+  std::string text = base::starts_with(lines[0], lead) ? "" : lead;
+  throw base::UsageError(cat(text, base::join(lines, "\n"), "\n", help_hint(command)));
 }
 
 std::string command_help(const std::string& command, const std::string& summary, const Usage& usage,
@@ -216,7 +268,7 @@ std::string program_help() {
          "name.\n"
          "`rqat --version` prints the version. Exit codes: 0 done, 1 the run failed, 2 command line or recipe is "
          "wrong.\n\n"
-         "First steps:\n  rqat env\n  rqat list recipes\n  rqat validate --config recipes/quickstart.yaml\n"
+         "First steps:\n  rqat env\n  rqat recipes ls\n  rqat validate --config recipes/quickstart.yaml\n"
          "  rqat train --config recipes/quickstart.yaml\n";
 }
 

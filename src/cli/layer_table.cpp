@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <map>
 #include <set>
 
@@ -13,6 +14,7 @@
 #include "rqat/export/import.h"
 #include "rqat/io/gguf.h"
 #include "rqat/io/safetensors.h"
+#include "rqat/pipeline/missing_model.h"
 #include "rqat/quant/state.h"
 
 namespace rqat::cli {
@@ -41,7 +43,9 @@ std::string scale_text(const at::Tensor& scale) {
   const at::Tensor values = scale.to(at::kFloat);
   std::vector<std::string> parts;
   for (const at::Tensor& value : {values.min(), values.mean(), values.max()}) {
-    parts.push_back(base::format_double(std::strtod(cat(value.item<float>()).c_str(), nullptr)));
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3g", value.item<double>());
+    parts.emplace_back(text);
   }
   return base::join(parts, " / ");
 }
@@ -56,7 +60,7 @@ LayerRow plain_row(const io::TensorSource& source, const std::string& name) {
   const io::TensorInfo& info = source.info(name);
   LayerRow row;
   row.name = name;
-  row.format = c10::toString(info.dtype);
+  row.format = c10::getDtypeNames(info.dtype).first;  // as the keys of config.json and recipes have it
   row.shape = shape_text(info.shape);
   row.weights = count(info.shape);
   row.bytes = info.end - info.begin;
@@ -166,7 +170,10 @@ std::vector<LayerRow> gguf_rows(const fs::path& path) {
 }  // namespace
 
 std::vector<LayerRow> read_layer_rows(const fs::path& path) {
-  if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder or file"));
+  if (!fs::exists(path)) {
+    throw base::IoError(
+        cat(path.string(), ": no such model folder, GGUF or safetensors file", pipeline::missing_model_advice(path)));
+  }
   if (path.extension() == ".gguf") return gguf_rows(path);
   const io::TensorSource source(path);
   if (exporting::is_quantized_checkpoint(path)) return foreign_rows(path, source);

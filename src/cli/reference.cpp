@@ -30,7 +30,7 @@ std::string type_text(const FieldInfo& info) {
   const size_t colon = info.type.find("s: ");
   const size_t single = info.type.find("component: ");
   if (colon == std::string::npos && single == std::string::npos) {
-    return base::starts_with(info.type, "one of ") ? cell(base::replace_all(info.type, "|", " | ")) : info.type;
+    return base::starts_with(info.type, "one of ") ? cell(base::replace_all(info.type, "|", " | ")) : cell(info.type);
   }
   const std::string kind = info.type.substr(info.type.find(": ") + 2);
   return cat(single != std::string::npos ? "one of the [" : "some of the [", kind, "](", kind, ".md)");

@@ -7,6 +7,7 @@
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
 #include "rqat/export/import.h"
+#include "rqat/pipeline/missing_model.h"
 #include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/stage.h"
 #include "rqat/quant/policy.h"
@@ -95,8 +96,9 @@ class Checker {
  private:
   void look_at_source(const std::string& id, const pipeline::ModelSource& source) {
     if (!fs::exists(source.path)) {
-      report_.notes.push_back(
-          cat("models.", id, ": '", source.path, "' does not exist (yet); its structure was not checked"));
+      report_.missing.push_back(cat("models.", id, ": '", source.path,
+                                    "' does not exist; its structure was not checked",
+                                    pipeline::missing_model_advice(source.path)));
       return;
     }
     const auto model = build_on_meta(source.path, nullptr);

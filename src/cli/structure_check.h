@@ -11,7 +11,8 @@ namespace rqat::cli {
 struct StructureReport {
   std::vector<std::string>
       faults;  ///< policy patterns that match nothing, fused sets that differ, formats an export cannot hold
-  std::vector<std::string> notes;  ///< what was built, or why a model could not be looked at
+  std::vector<std::string> notes;    ///< what was built
+  std::vector<std::string> missing;  ///< models that are not there, so that nothing could be looked at
 };
 
 /// Builds each `models:` entry that exists, checks the policies of the quantize stages below it and the formats of the

@@ -12,6 +12,7 @@
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
+#include "rqat/pipeline/missing_model.h"
 
 namespace rqat::cli {
 
@@ -84,7 +85,10 @@ ScratchFolder::~ScratchFolder() {
 }
 
 fs::path as_model_folder(const fs::path& model, const ScratchFolder& scratch) {
-  if (!fs::exists(model)) throw base::IoError(cat(model.string(), ": no such model folder or GGUF file"));
+  if (!fs::exists(model)) {
+    throw base::IoError(
+        cat(model.string(), ": no such model folder or GGUF file", pipeline::missing_model_advice(model)));
+  }
   if (!pipeline::needs_import(model)) return model;
   fs::path folder = scratch.path() / model.stem();
   if (!fs::exists(folder)) pipeline::import_model(model, folder, "bfloat16");

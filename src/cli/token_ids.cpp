@@ -28,7 +28,7 @@ void require_in_vocabulary(const std::vector<std::vector<int64_t>>& ids, int64_t
   for (size_t i = 0; i < ids.size(); ++i) {
     for (size_t j = 0; j < ids[i].size(); ++j) {
       if (ids[i][j] >= 0 && ids[i][j] < vocab_size) continue;
-      throw base::DataError(base::cat(file.string(), ": id ", ids[i][j], " in list ", i, " at ", j,
+      throw base::DataError(base::cat(file.string(), ": id ", ids[i][j], " in list ", i + 1, ", place ", j + 1,
                                       " is outside the vocabulary of ", vocab_size));
     }
   }

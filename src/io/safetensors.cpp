@@ -84,7 +84,9 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 std::string_view header_text(const base::MappedFile& file, const std::filesystem::path& path) {
   const auto size = static_cast<int64_t>(file.size());
-  if (size < kLengthBytes) throw IoError(cat(path.string(), ": ", size, " bytes are too few for a safetensors file"));
+  if (size < kLengthBytes)
+    throw IoError(cat(path.string(), ": ", size,
+                      " bytes are too few for a safetensors file (a GGUF file is known by its ending .gguf)"));
   uint64_t length = 0;
   std::memcpy(&length, file.data(), sizeof(length));
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {

@@ -243,6 +243,13 @@ void read_tokens(const ConfigReader& reader, const std::filesystem::path& folder
 
 ModelConfig read_model_config(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "config.json";
+  if (std::filesystem::is_regular_file(folder)) {
+    throw base::IoError(
+        base::cat(folder.string(), ": is a file, but not a .gguf; expected a model folder or a GGUF file"));
+  }
+  if (std::filesystem::is_directory(folder) && !std::filesystem::exists(file)) {
+    throw base::IoError(base::cat(folder.string(), ": is no model folder: it holds no config.json"));
+  }
   const json object = io::read_json(file);
   const ConfigReader reader(object, file.string());
 

@@ -15,6 +15,7 @@
 #include "rqat/io/json_file.h"
 #include "rqat/io/model_files.h"
 #include "rqat/io/safetensors.h"
+#include "rqat/pipeline/missing_model.h"
 #include "rqat/quant/fake_quant_linear.h"
 #include "rqat/quant/state.h"
 
@@ -28,6 +29,7 @@ using base::cat;
 constexpr const char* kFormatsFile = "rqat_quant.json";
 
 std::string stored_dtype(const fs::path& folder) {
+  if (!fs::exists(folder / "config.json")) model::read_model_config(folder);  // says what is wrong with the folder
   const nlohmann::json config = io::read_json(folder / "config.json");
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key) && config[key].is_string()) return config[key].get<std::string>();
@@ -135,7 +137,8 @@ model::ModelConfig config_of(const fs::path& path) {
 }
 
 LoadedModel load_model_folder(const fs::path& path, const LoadOptions& options) {
-  if (!fs::exists(path)) throw base::IoError(cat(path.string(), ": no such model folder"));
+  if (!fs::exists(path))
+    throw base::IoError(cat(path.string(), ": no such model folder or GGUF file", missing_model_advice(path)));
   if (needs_import(path)) {
     const ScratchFolder imported;
     import_model(path, imported.path, options.dtype == "float32" ? "float32" : "bfloat16");

@@ -32,9 +32,11 @@ Node* descend(Node& node, const std::string& key, const std::string& text, const
   if (node.is_list()) {
     Node* item = item_with_id(node, key);
     if (item == nullptr) {
-      const std::string near = base::nearest(key, ids_of(node));
-      throw base::ConfigError(cat(where.text(), ": no item with id '", key, "'", near.empty() ? "" : "; did you mean '",
-                                  near, near.empty() ? "" : "'?"));
+      const std::vector<std::string> ids = ids_of(node);
+      const std::string near = base::nearest(key, ids);
+      throw base::ConfigError(cat(where.text(), ": no item with id '", key, "'",
+                                  near.empty() ? "" : cat("; did you mean '", near, "'?"),
+                                  " (there: ", ids.empty() ? "none" : base::join(ids, ", "), ")"));
     }
     return item;
   }
@@ -114,8 +116,8 @@ void add_setting(Node& node, Node value, const Location& where) {
     return;
   }
   if (!node.is_list()) {
-    throw base::ConfigError(
-        cat(where.text(), ": it is set already, to ", node.describe(), "; leave the + out to change it"));
+    throw base::ConfigError(cat(where.text(), ": it is set already, to ",
+                                node.is_scalar() ? node.value() : node.describe(), "; leave the + out to change it"));
   }
   std::vector<Node> added = value.is_list() ? value.items() : std::vector<Node>{value};
   for (Node& item : added) {

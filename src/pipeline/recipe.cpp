@@ -222,13 +222,16 @@ void read_header(const Node& root, Recipe& recipe, Faults& faults) {
   static const std::vector<std::string> keys{"name",   "seed",  "output_dir", "device", "include",
                                              "models", "quant", "data",       "stages"};
   Node header = root;
+  bool listed = false;
   for (const Node::Entry& entry : root.entries()) {
     if (std::find(keys.begin(), keys.begin() + 4, entry.key) != keys.begin() + 4) continue;
     header.erase(entry.key);
     if (std::find(keys.begin(), keys.end(), entry.key) != keys.end()) continue;
     const std::string near = base::nearest(entry.key, keys);
-    faults.add(entry.where, cat(entry.key, ": unknown key", near.empty() ? "" : cat("; did you mean '", near, "'?"),
-                                " (allowed: ", base::join(keys, ", "), ")"));
+    const std::string allowed = listed ? "" : cat(" (allowed: ", base::join(keys, ", "), ")");
+    listed = true;
+    faults.add(entry.where,
+               cat(entry.key, ": unknown key", near.empty() ? "" : cat("; did you mean '", near, "'?"), allowed));
   }
   base::read_config(recipe, header, "", faults);
 }

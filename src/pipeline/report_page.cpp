@@ -37,20 +37,32 @@ std::string export_of(const StageView& stage) {
     const std::string command = text(report, "serve_command");
     if (!command.empty())
       commands += cat("<p class=\"remark\">Serve ", escape(format), ":</p>\n<pre>", escape(command), "</pre>\n");
+    for (const json& note : child(report, "notes")) {
+      if (note.is_string())
+        commands += cat("<p class=\"remark\">", escape(format), ": ", escape(note.get<std::string>()), "</p>\n");
+    }
   }
   return cat("<h3>", escape(stage.id), "</h3>\n",
              table_html({"format", "size", "layers", "codes read back", "largest logit difference"}, rows, "numbers"),
              commands);
 }
 
+/// An evaluation measures models as they appear, so most of its time lies before the stage itself.
+std::optional<double> seconds_of(const StageView& stage) {
+  double measuring = 0;
+  for (const json& row : child(stage.results, "models")) measuring += number(row, "seconds").value_or(0);
+  const auto seconds = number(stage.stamp, "seconds");
+  return seconds ? std::max(*seconds, measuring) : seconds;
+}
+
 double total_seconds(const RunView& run) {
   double total = 0;
-  for (const StageView& stage : run.stages) total += number(stage.stamp, "seconds").value_or(0);
+  for (const StageView& stage : run.stages) total += seconds_of(stage).value_or(0);
   return total;
 }
 
 std::string stage_row(const StageView& stage, double longest) {
-  const auto seconds = number(stage.stamp, "seconds");
+  const auto seconds = seconds_of(stage);
   std::string html =
       cat("<tr><td>", escape(stage.id), "</td><td>", escape(stage.type), "</td><td>", escape(stage.state), "</td><td>");
   if (seconds) html += duration_text(*seconds);
@@ -153,7 +165,7 @@ std::string export_section(const RunView& run) {
 
 std::string stages_section(const RunView& run) {
   double longest = 0;
-  for (const StageView& stage : run.stages) longest = std::max(longest, number(stage.stamp, "seconds").value_or(0));
+  for (const StageView& stage : run.stages) longest = std::max(longest, seconds_of(stage).value_or(0));
   std::string html =
       "<section>\n<h2>Stages</h2>\n<div class=\"scroll\"><table "
       "class=\"stages\">\n<thead><tr><th>stage</th><th>type</th>"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "report_svg.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::pipeline::report {
@@ -49,7 +50,8 @@ std::vector<std::string> row_of(const json& row, const std::string& task_set, co
   }
   cells.push_back(accuracy_text(child(task, "overall")));
   cells.push_back(cell_text(number(task, "kl_to_teacher"), 4));
-  cells.push_back(cell_text(number(task, "perplexity"), 3));
+  const auto perplexity = number(task, "perplexity");
+  cells.push_back(perplexity.value_or(0) < 1000 ? cell_text(perplexity, 3) : short_number(*perplexity));
   cells.push_back(cell_text(number(task, "mean_response_tokens"), 1));
   cells.push_back(cell_text(number(task, "cut_share"), 1, 100));
   cells.push_back(bytes ? size_text(*bytes) : "-");

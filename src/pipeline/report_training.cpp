@@ -28,7 +28,7 @@ const std::vector<Curve>& curves() {
       {"eval_accuracy", "Accuracy meanwhile", "%", 100, true, false, true},
       {"zero_std_groups", "Groups of equal rewards", "%", 100},
       {"mean_length", "Response tokens", ""},
-      {"codes_flipped", "Codes flipped per step", "%", 100},
+      {"codes_flipped", "Codes flipped per step, of a million", "", 1e6},
       {"tokens_per_second", "Tokens per second", ""},
       {"grad_norm", "Gradient norm", ""},
       {"learning_rate", "Learning rate", "", 1, true, false},
@@ -92,6 +92,11 @@ std::string metrics_table(const StageView& stage) {
   return table_html({"metric", "first tenth", "last tenth", "lowest", "highest", "rows"}, rows, "numbers");
 }
 
+/// "3.2 % of the", "5.9 of a million"
+std::string small_share(double share) {
+  return share >= 0.001 ? cat(short_number(100 * share), " % of the") : cat(short_number(1e6 * share), " of a million");
+}
+
 std::string training_of(const StageView& stage) {
   double steps = 0;
   for (const auto& [_, series] : stage.metrics) steps = std::max(steps, series.back().first + 1);
@@ -99,7 +104,7 @@ std::string training_of(const StageView& stage) {
                          short_number(steps), " steps");
   if (const auto seconds = number(stage.stamp, "seconds")) html += cat(", ", duration_text(*seconds));
   if (const auto share = number(child(stage.stamp, "summary"), "codes_changed"))
-    html += cat(", ", short_number(100 * *share), " % of the codes changed");
+    html += cat(", ", small_share(*share), " codes changed");
   html += cat(stage.state == "done" ? "" : ", " + escape(stage.state), "</span></h3>\n<div class=\"curves\">\n");
   for (const Curve& curve : curves()) {
     const auto found = stage.metrics.find(curve.key);

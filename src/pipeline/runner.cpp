@@ -15,6 +15,7 @@
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 #include "rqat/pipeline/estimate.h"
+#include "rqat/pipeline/missing_model.h"
 #include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/report.h"
 #include "rqat/pipeline/stage.h"
@@ -148,7 +149,8 @@ class Runner {
   void prepare_source(const std::string& id, const ModelSource& source) {
     const fs::path path = source.path;
     if (!fs::exists(path)) {
-      throw base::ConfigError(cat(source.where.text(), ": models.", id, ".path: '", path.string(), "' does not exist"));
+      throw base::ConfigError(cat(source.where.text(), ": models.", id, ".path: '", path.string(), "' does not exist",
+                                  missing_model_advice(path)));
     }
     const bool foreign = needs_import(path);
     if (!foreign && source.dtype == "auto") {

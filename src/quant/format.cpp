@@ -19,7 +19,7 @@ void QuantFormat::fields(base::FieldVisitor& v) {
 std::vector<std::string> QuantFormat::check() const {
   std::vector<std::string> faults;
   if (num_bits != 2 && num_bits != 3 && num_bits != 4 && num_bits != 8) {
-    faults.emplace_back("num_bits must be 2, 3, 4 or 8");
+    faults.push_back(base::cat("num_bits must be 2, 3, 4 or 8, found ", num_bits));
   }
   if (group_size == 0) faults.emplace_back("group_size 0 is not allowed; use -1 for one scale per row");
   return faults;

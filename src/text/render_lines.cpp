@@ -7,6 +7,7 @@
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "rqat/text/stream_decoder.h"
+#include "shown_line.h"
 
 namespace rqat::text {
 namespace {
@@ -79,7 +80,7 @@ void render_lines(const ChatTemplate& chat, const Tokenizer* tokenizer, std::ist
     const ordered_json variables = ordered_json::parse(line, nullptr, false);
     if (!variables.is_object()) {
       throw base::DataError(
-          base::cat("line ", number, ": expected a JSON object with messages, got '", line.substr(0, 80), "'"));
+          base::cat("line ", number, ": expected a JSON object with messages, got ", shown_line(line)));
     }
     try {
       out << render_line(chat, tokenizer, variables).dump(-1, ' ', true) << '\n';

@@ -6,6 +6,7 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "shown_line.h"
 
 namespace rqat::text {
 namespace {
@@ -31,8 +32,8 @@ void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& 
     const bool good = options.decode ? is_id_list(value) : value.is_string();
     if (!good) {
       throw base::DataError(base::cat("line ", number, ": expected ",
-                                      options.decode ? "a JSON list of token ids" : "a JSON string", ", got '",
-                                      line.substr(0, 80), "'"));
+                                      options.decode ? "a JSON list of token ids" : "a JSON string", ", got ",
+                                      shown_line(line)));
     }
     if (options.decode) {
       const std::string text = tokenizer.decode(value.get<std::vector<int64_t>>(), !options.special);

@@ -258,7 +258,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Fields, UnknownKeysListWhatIsAllowed) {
   const std::string fault = only_fault("cuont: 3");
-  expect_contains(fault, "r.yaml:1: stages.kd.cuont: unknown key; did you mean 'count'? (allowed: flag, count, ratio,");
+  expect_contains(fault, "r.yaml:1: stages.kd.cuont: unknown key; did you mean 'count'?");
+  EXPECT_EQ(fault.find("allowed"), std::string::npos) << "a long list beside a suggestion: " << fault;
   expect_contains(only_fault("zzzzzzzz: 3"), "unknown key (allowed: flag");
 }
 

@@ -80,6 +80,8 @@ TEST(Node, SyntaxFaultsNameFileAndLine) {
   for (const char* open : {"a: 'x", "a: 'x\n", "a: \"x\nb: 2\n", "a: 'x\n# c\n \n", "a: [1, 'x]\n"}) {
     expect_contains(fault_of(open), "not valid YAML");
   }
+  expect_contains(fault_of("a: [\nb: 1\n"), "is a bracket, brace or quote left open above");
+  expect_contains(fault_of("a:\n\t- b\n"), "r.yaml:2: not valid YAML: illegal block entry; the line begins with a tab");
   expect_contains(fault_of("a: *nowhere\n"), "r.yaml:1: not valid YAML");
   expect_contains(fault_of("a: 1\n---\nb: 2\n"), "more than one YAML document");
 }

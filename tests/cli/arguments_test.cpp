@@ -76,9 +76,13 @@ TEST(Arguments, CommonOptionsStandAnywhere) {
 }
 
 TEST(Arguments, Faults) {
-  EXPECT_THAT(fault({}), HasSubstr("missing name (a word)"));
+  EXPECT_THAT(fault({}), HasSubstr("rqat nothing: missing NAME (a word)"));
   EXPECT_THAT(fault({"first", "--symetric"}), HasSubstr("did you mean --symmetric?"));
-  EXPECT_THAT(fault({"first", "--group-size", "4.5"}), HasSubstr("option --group-size"));
+  EXPECT_THAT(
+      fault({"first", "--group-size", "4.5"}),
+      HasSubstr("rqat nothing: --group-size: expected an integer, found the number 4.5\n`rqat nothing --help`"));
+  EXPECT_THAT(fault({"first", "--group-size"}), HasSubstr("rqat nothing: --group-size needs one value"));
+  EXPECT_THAT(fault({"first", "-x"}), HasSubstr("unexpected argument '-x'"));
   EXPECT_THAT(fault({"first", "--group-size", "5000"}), HasSubstr("-1..4096"));
   EXPECT_ANY_THROW(read({"first", "--group-size", "1", "--group-size", "2"}));
 }
@@ -86,7 +90,7 @@ TEST(Arguments, Faults) {
 TEST(Arguments, HelpShowsEveryOptionWithItsDefault) {
   Options options;
   const std::string help = command_help("nothing", "nothing at all", kUsage, options);
-  for (const char* text : {"Usage: rqat nothing name [rest ...]", "--tags A,B", "--group-size N",
+  for (const char* text : {"Usage: rqat nothing NAME [REST ...]", "--tags A,B", "--group-size N",
                            "default 128, -1..4096", "--symmetric", "--threads", "Does nothing.", "  rqat nothing x"}) {
     EXPECT_THAT(help, HasSubstr(text));
   }

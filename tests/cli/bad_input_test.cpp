@@ -263,9 +263,11 @@ TEST_F(BadInput, CommandLine) {
   EXPECT_THAT(failure("--threads 2", 2), HasSubstr("a command is missing before or after '--threads'"));
   EXPECT_THAT(failure("launch --nproc-per-node 2 -- evaluate --model model", 2),
               HasSubstr("runs `train`, got 'evaluate'"));
-  EXPECT_THAT(failure("launch --nproc-per-node 2", 2), HasSubstr("missing command (what every rank runs"));
+  EXPECT_THAT(failure("launch --nproc-per-node 2", 2), HasSubstr("missing COMMAND (what every rank runs"));
   EXPECT_THAT(failure("launch --nproc-per-node 2 -- train", 2), HasSubstr("missing --config RECIPE"));
   EXPECT_THAT(failure("launch --standalone --nnodes 2 -- train --config recipe.yaml", 2), HasSubstr("is one host"));
+  EXPECT_THAT(failure("launch --nproc-per-node 2 train --config recipe.yaml", 2),
+              HasSubstr("stand behind it and `--`: rqat launch --nproc-per-node 2 -- train"));
 }
 
 TEST_F(BadInput, RealProgramExitsAsItSays) {
@@ -282,6 +284,12 @@ TEST_F(BadInput, RealProgramExitsAsItSays) {
 TEST_F(BadInput, MissingModel) {
   EXPECT_THAT(failure("generate --model gone --prompt hi", 1), HasSubstr("gone"));
   EXPECT_THAT(failure("inspect gone", 1), HasSubstr("gone"));
+  EXPECT_THAT(failure("generate --model models --prompt hi", 1), HasSubstr("did you mean 'model'?"));
+  EXPECT_THAT(failure("generate --model Qwen/Qwen3-0.6B --prompt hi", 1),
+              HasSubstr("`hf download Qwen/Qwen3-0.6B --local-dir models/Qwen3-0.6B`"));
+  work_.write("notes/readme.txt", "mine");
+  EXPECT_THAT(failure("generate --model notes --prompt hi", 1), HasSubstr("holds no config.json"));
+  EXPECT_THAT(failure("generate --model notes/readme.txt --prompt hi", 1), HasSubstr("is a file, but not a .gguf"));
 }
 
 TEST_F(BadInput, OutputThatIsTaken) {

@@ -127,7 +127,7 @@ TEST(Commands, QuantizeInspectGenerateExport) {
   // 2 bits, and per 16 weights a scale of 16 bits and a zero point of 8 (q_proj has 16 inputs: one group).
   EXPECT_THAT(success("inspect w2 --filter q_proj"),
               AllOf(HasSubstr("w2_g16"), HasSubstr("16 x 16"), HasSubstr("1 rows, 256 weights")));
-  EXPECT_THAT(success("inspect model --filter norm"), HasSubstr("BFloat16"));
+  EXPECT_THAT(success("inspect model --filter norm"), HasSubstr("bfloat16"));
   success("generate --model w2 --prompt hi --max-new-tokens 3");
   EXPECT_THAT(success("export --model w2 --format hf_dequantized --out dense"), HasSubstr("dense: "));
   EXPECT_TRUE(fs::exists(workplace() / "dense/model.safetensors"));

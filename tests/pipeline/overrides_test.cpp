@@ -39,8 +39,9 @@ TEST(Overrides, ListItemsGoById) {
   const std::string list = "stages: [{id: kd, n: 1}, {id: rl, n: 2}]";
   EXPECT_EQ(after(list, "stages.rl.n=5"), same("stages: [{id: kd, n: 1}, {id: rl, n: 5}]"));
   EXPECT_EQ(after(list, "stages.kd={id: kd}"), same("stages: [{id: kd}, {id: rl, n: 2}]"));
-  EXPECT_EQ(fault(list, "stages.kf.n=5"), "override stages.kf.n=5: no item with id 'kf'; did you mean 'kd'?");
-  EXPECT_EQ(fault("list: [1, 2]", "list.zebra=5"), "override list.zebra=5: no item with id 'zebra'");
+  EXPECT_EQ(fault(list, "stages.kf.n=5"),
+            "override stages.kf.n=5: no item with id 'kf'; did you mean 'kd'? (there: kd, rl)");
+  EXPECT_EQ(fault("list: [1, 2]", "list.zebra=5"), "override list.zebra=5: no item with id 'zebra' (there: none)");
 }
 
 TEST(Overrides, NameOfAComponentGrowsSettings) {
@@ -65,8 +66,7 @@ TEST(Overrides, MalformedOnes) {
 TEST(Overrides, PlusAddsWhatIsNotThere) {
   EXPECT_EQ(after("a: {b: 1}", "+a.c=2"), same("a: {b: 1, c: 2}"));
   EXPECT_EQ(after("a: 1", "+b.c={d: x}"), same("a: 1\nb: {c: {d: x}}"));
-  EXPECT_EQ(fault("a: {b: 1}", "+a.b=2"),
-            "override +a.b=2: it is set already, to the text '1'; leave the + out to change it");
+  EXPECT_EQ(fault("a: {b: 1}", "+a.b=2"), "override +a.b=2: it is set already, to 1; leave the + out to change it");
   expect_contains(fault("a: {b: 1}", "+a={c: 2}"), "it is set already, to a map");
 }
 

@@ -84,7 +84,7 @@ stagess: []
   expect_contains(text, "faulty.yaml cannot be run");
   expect(1, "sede: unknown key; did you mean 'seed'?");
   expect(3, "models.base.dtype: unknown value 'bf16' (one of auto, bfloat16, float32)");
-  expect(5, "quant.w2: num_bits must be 2, 3, 4 or 8");
+  expect(5, "quant.w2: num_bits must be 2, 3, 4 or 8, found 5");
   expect(7, "data.train: unknown task 'chain_sum'; did you mean 'chain_sums'?");
   expect(8, "data.both: give one of `generators` (task families), `file` and `mixture`, not several");
   expect(10, "stages.kd: unknown model 'bsae'; did you mean 'base'? (known: base, kd, rl, ce, gptq, steps)");

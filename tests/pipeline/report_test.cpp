@@ -135,6 +135,7 @@ TEST_F(ReportTest, ShowsTheNumbersOfTheRun) {
                            "480 problems",  // pictures
                            "<td>84.6 [",
                            "<td>7.3100</td>",
+                           "<td>6,553</td>",
                            "<td>2.28</td>",
                            "KL to teacher",  // table
                            "+31.3",
@@ -143,14 +144,16 @@ TEST_F(ReportTest, ShowsTheNumbersOfTheRun) {
                            "Loss",
                            "Mean reward",
                            "mean standard deviation",
-                           "Codes flipped",  // curves
+                           "Codes flipped per step, of a million",  // curves
                            "mlp.down_proj",
                            "1 fell back to RTN",
                            "model.layers.29.mlp.up_proj",  // layers
                            "all 106,168,320 equal",
                            "17 of 106,168,320 DIFFER",
                            "vllm serve &#39;runs",  // export
+                           "hf_dequantized: plain weights at full size",
                            "5 min 11 s",
+                           "<td>scores</td><td>evaluate</td><td>done</td><td>5 min 0 s",
                            "initializer: gptq",
                            "{id: scores, type: evaluate, models"}) {  // stages, settings, recipe
     EXPECT_TRUE(contains(html, part)) << part;

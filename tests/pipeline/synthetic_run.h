@@ -108,14 +108,14 @@ class SyntheticRun {
                       {"cut_share", 0.01 * static_cast<double>(m)},
                       {"seconds", 12.5},
                       {"tokens_per_second", 812.0},
-                      {"perplexity", 1.18 + kl[m]},
+                      {"perplexity", m == 2 ? 6553.036 : 1.18 + kl[m]},
                       {"kl_to_teacher", kl[m]},
                       {"correct", {0, 1}}};
       }
       rows.push_back({{"model", models[m]},
                       {"size_bytes", quantized ? 87.6e6 : 269e6},
                       {"bits_per_weight", quantized ? 2.28 : 16.0},
-                      {"seconds", 20.0},
+                      {"seconds", 50.0},  // all six: 300, of which the stage itself says 260
                       {"tasks", tasks}});
       for (const std::string set : {"heldout", "familiar"}) {
         if (m == 0) continue;
@@ -221,6 +221,7 @@ class SyntheticRun {
                  {"codes_compared", 106168320},
                  {"codes_different", 17},
                  {"max_logit_difference", 0.0021},
+                 {"notes", {"plain weights at full size"}},
                  {"layers", nlohmann::json::array()}}}})
               .dump());
     write_stamp(id, "export", "type: export\nmodel: rl\n", 12);

@@ -48,6 +48,12 @@ TEST(TokenizeLines, BadLinesAreNamed) {
     }
   }
   EXPECT_THROW(run("[100000]", true), base::DataError);
+  try {
+    run(std::string("\xff\x01 \"x\"", 6), false);
+    FAIL();
+  } catch (const base::DataError& error) {  // a terminal would obey control characters
+    EXPECT_STREQ(error.what(), "line 1: expected a JSON string, got '\uFFFD\\u0001 \"x\"'");
+  }
 }
 
 }  // namespace

@@ -35,9 +35,9 @@ class Convert : public Command {
     return {
         "Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template; "
         "quantised tensors are dequantised. A folder in GPTQ, AWQ or compressed-tensors becomes a quantised folder of "
-        "rqat with the same codes, scales and zero points. Recipes may name either themselves; this is for looking at "
-        "the "
-        "result, or for other programs. Architectures of GGUF: llama (Mistral too), "
+        "rqat with the same codes, scales and zero points. Recipes and commands take both as they are; this is for "
+        "looking "
+        "at the result, or for other programs. Architectures of GGUF: llama (Mistral too), "
         "qwen2, qwen3, qwen3moe, smollm3, phi3, olmo2 (OLMo 3 too), gemma2, gemma3.",
         {"rqat convert models/SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2-135m-instruct"},
         {"input", "output"}};

@@ -97,7 +97,7 @@ class Data : public Command {
     data::DataConfig config;
     base::Faults faults;
     base::read_config(config, settings, "", faults);
-    faults.raise("rqat data preview");
+    faults.raise("rqat data preview: --mapping cannot be used");
     return config;
   }
 

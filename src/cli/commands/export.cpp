@@ -1,5 +1,6 @@
 #include "rqat/export/exporter.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "rqat/cli/command.h"
@@ -37,9 +38,8 @@ class Export : public Command {
     return {
         "Writes a model for a serving engine, with the very codes that were trained, then reads the files back and "
         "compares codes "
-        "and logits. What does not read back equal is not left there. Prints what each layer was stored as, and the "
-        "line "
-        "that serves the files.",
+        "and logits. What does not read back equal is not left there. Prints what the layers were stored as, and the "
+        "line that serves the files.",
         {"rqat export --model runs/quickstart/rl --format compressed_tensors --out exported/w2",
          "rqat export --model runs/quickstart/rl --format gguf --check-engine llama.cpp"},
         {}};
@@ -85,12 +85,35 @@ class Export : public Command {
     for (const std::string& note : advice.notes) std::cout << "note: " << note << "\n";
   }
 
-  static void print(const exporting::ExportReport& report) {
-    std::vector<std::vector<std::string>> rows{{"layer", "format", "stored as", "size"}};
+  /// Layers of all blocks (and experts) that are called and stored alike.
+  struct Alike {
+    std::string name, format, stored_as;
+    int64_t count = 0, bytes = 0;
+  };
+
+  static std::vector<Alike> alike(const exporting::ExportReport& report) {
+    std::vector<Alike> kinds;
     for (const auto& layer : report.layers) {
-      rows.push_back({layer.name, layer.format, layer.stored_as, base::format_bytes(layer.bytes)});
+      std::vector<std::string> parts = base::split(layer.name, '.');
+      for (std::string& part : parts) {
+        if (part.find_first_not_of("0123456789") == std::string::npos) part.assign(1, '*');
+      }
+      Alike kind{base::join(parts, "."), layer.format, layer.stored_as};
+      auto found = std::find_if(kinds.begin(), kinds.end(), [&](const Alike& other) {
+        return other.name == kind.name && other.format == kind.format && other.stored_as == kind.stored_as;
+      });
+      if (found == kinds.end()) found = kinds.insert(kinds.end(), std::move(kind));
+      ++found->count;
+      found->bytes += layer.bytes;
     }
-    std::cout << table_text(rows, {3});
+    return kinds;
+  }
+
+  static void print(const exporting::ExportReport& report) {
+    std::vector<std::vector<std::string>> rows{{"layers", "number", "format", "stored as", "size"}};
+    for (const Alike& kind : alike(report))
+      rows.push_back({kind.name, base::cat(kind.count), kind.format, kind.stored_as, base::format_bytes(kind.bytes)});
+    std::cout << table_text(rows, {1, 4});
   }
 
   static std::vector<int64_t> probe(const model::CausalLM& model) {

@@ -72,7 +72,8 @@ class List : public Command {
 
   static void list_all() {
     for (const base::RegistryBase* registry : all_kinds()) std::cout << entries(*registry) << "\n";
-    std::cout << "`rqat list KIND NAME` shows the settings of one of them; `rqat list recipes` the recipes here.\n";
+    std::cout << "`rqat list KIND NAME` shows the settings of one of them; `rqat recipes ls` the recipes that came "
+                 "with the program.\n";
   }
 
   std::string unknown_kind() const {

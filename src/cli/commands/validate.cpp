@@ -24,7 +24,7 @@ struct ValidateOptions : base::Config {
     v.field("resolved", resolved, "print the recipe with includes, overrides and references worked in");
   }
   std::vector<std::string> check() const override {
-    if (config.empty() && explain.empty()) return {"--config FILE is missing"};
+    if (config.empty() && explain.empty()) return {"missing --config (the recipe), or --explain KEY"};
     if (config.empty() && resolved) return {"--resolved needs --config FILE"};
     return {};
   }
@@ -66,6 +66,7 @@ class Validate : public Command {
       return;
     }
     print(recipe, structure);
+    for (const std::string& text : structure.missing) base::log_warning(text);
     for (const std::string& text : pipeline::settings_without_effect(recipe)) base::log_warning(text);
   }
 

@@ -47,7 +47,7 @@ std::vector<fs::path> files_of(const std::string& pattern) {
   if (files.empty()) {
     const bool is_pattern = pattern.find_first_of("*?[{") != std::string::npos;
     throw base::IoError(cat(pattern, is_pattern ? ": no file fits this pattern" : ": cannot be opened: no such file",
-                            "; check `file` of the data entry (relative to ", fs::current_path().string(), ")"));
+                            " (names are relative to ", fs::current_path().string(), ")"));
   }
   return files;
 }
