@@ -34,7 +34,7 @@ LoadedModel load(const BenchmarkConfig& config, const quant::QuantPolicy* policy
   LoadedModel loaded = pipeline::load_model_folder(config.model, options);
   if (loaded.quantized)
     throw base::ConfigError(
-        cat(config.model, ": is quantised; the benchmarks quantise a full-precision model themselves"));
+        cat(config.model, ": is quantized; the benchmarks quantize a full-precision model themselves"));
   return loaded;
 }
 
@@ -120,7 +120,7 @@ BenchmarkResult time_kd_step(const BenchmarkConfig& config) {
 BenchmarkResult time_qat_step(const BenchmarkConfig& config) {
   LoadedModel plain = load(config), quantized = load_quantized(config);
   const PeakMemory peak;
-  BenchmarkResult result{cat("one optimizer step of fine-tuning, ", batch_text(config), ": quantised to ",
+  BenchmarkResult result{cat("one optimizer step of fine-tuning, ", batch_text(config), ": quantized to ",
                              config.format.text(), ", and in full precision"),
                          {{config.name, {}, 0, ""}, {"sft_step", {}, 0, ""}},
                          0};
@@ -243,7 +243,7 @@ void BenchmarkConfig::fields(base::FieldVisitor& v) {
   v.field("max_new_tokens", max_new_tokens, "tokens drawn per prompt, no fewer (generate)", base::Range{1, 4096});
   v.field("temperature", temperature, "0 = greedy (generate)", base::non_negative());
   format.fields(v);
-  v.component("estimator", estimator, quant::estimators(), "gradient of the quantiser (kd_step, qat_step)");
+  v.component("estimator", estimator, quant::estimators(), "gradient of the quantizer (kd_step, qat_step)");
   v.component("optimizer", optimizer, optim::optimizers(), "optimizer (steps)");
   v.field("gradient_checkpointing", gradient_checkpointing, "blocks are computed again in the backward (steps)");
   v.component("exporter", exporter, exporting::exporters(), "file format (export)");

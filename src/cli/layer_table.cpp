@@ -93,7 +93,7 @@ bool ends_with(const std::string& text, const std::string& end) {
 
 std::string layer_of(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
-/// rqat's own quantised folder: codes and scales stand beside W_hat, and are what is served.
+/// rqat's own quantized folder: codes and scales stand beside W_hat, and are what is served.
 std::vector<LayerRow> own_rows(const fs::path& folder, const io::TensorSource& source) {
   const fs::path file = folder / "rqat_quant.json";
   const auto formats = quant::read_formats(base::read_file(file), file.string());

@@ -26,7 +26,7 @@ using base::cat;
 using WeightOf = std::function<at::Tensor(nn::LinearBase*)>;
 using TensorOf = std::function<at::Tensor(const std::string&)>;
 
-/// config.json of an export names its quantisation, which the model's reader refuses: read without that field.
+/// config.json of an export names its quantization, which the model's reader refuses: read without that field.
 model::ModelConfig read_exported_config(const fs::path& folder) {
   static std::atomic<int> count{0};
   const fs::path copy = fs::temp_directory_path() / cat("rqat_export_config_", ::getpid(), "_", count++);

@@ -13,7 +13,7 @@ namespace rqat::optim {
 void AdamWConfig::fields(base::FieldVisitor& v) {
   v.field("learning_rate", learning_rate, "peak learning rate", base::positive());
   v.field("scale_learning_rate", scale_learning_rate,
-          "for scales and zero points of quantisers; default: learning_rate", base::non_negative());
+          "for scales and zero points of quantizers; default: learning_rate", base::non_negative());
   v.field("adam_beta1", adam_beta1, "decay of the first moment", base::Range{0, 1});
   v.field("adam_beta2", adam_beta2, "decay of the second moment", base::Range{0, 1});
   v.field("adam_epsilon", adam_epsilon, "added to the root of the second moment", base::positive());

@@ -117,7 +117,7 @@ class Estimator {
 
   void add_saving(const char* setting, double bytes) { estimate_.savings.push_back({setting, bytes}); }
 
-  /// A model folder: W_hat and tables, for quantised ones codes (one byte) and masters (where training moved them).
+  /// A model folder: W_hat and tables, for quantized ones codes (one byte) and masters (where training moved them).
   double folder_bytes(bool quantized, bool masters) const {
     return bytes_ * (sizes_.linears + sizes_.tables) + (quantized ? sizes_.linears * (1 + (masters ? kFloat : 0)) : 0);
   }
@@ -126,7 +126,7 @@ class Estimator {
     const bool quantized = policy_of(uses_.models.front()) != nullptr;
     const double trained = (lists(settings_, "freeze", "weight") ? 0 : sizes_.linears) +
                            (lists(settings_, "freeze", "embedding") ? 0 : sizes_.tables);
-    // fp32 masters and gradients, the two moments of Adam; quantised linears keep their master in any case.
+    // fp32 masters and gradients, the two moments of Adam; quantized linears keep their master in any case.
     const bool in_8bit =
         at_path(settings_, "optimizer.adamw_8bit") != nullptr || text_at(settings_, "optimizer") == "adamw_8bit";
     const double moments = in_8bit ? 2 : 2 * kFloat;

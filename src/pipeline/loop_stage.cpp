@@ -43,7 +43,7 @@ void LoopInputs::model_fields(base::FieldVisitor& v, const char* model_help, con
 }
 
 void LoopInputs::run_fields(base::FieldVisitor& v) {
-  v.component("estimator", estimator, quant::estimators(), "gradient estimator of quantised layers");
+  v.component("estimator", estimator, quant::estimators(), "gradient estimator of quantized layers");
   v.group("evaluation", evaluation, "small evaluation every eval_steps steps");
 }
 

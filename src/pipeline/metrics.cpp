@@ -11,7 +11,7 @@ MetricTable step_metrics() {
       "TensorBoard files in RUN/STAGE/tensorboard",
       {{"step", "1", "", "number of the optimizer step, from 0"},
        {"loss", "nats per token", "lower",
-        "what the step minimised: the objective's mean over the counted tokens (grpo: the surrogate loss, which does "
+        "what the step minimized: the objective's mean over the counted tokens (grpo: the surrogate loss, which does "
         "not show progress; look at reward)"},
        {"grad_norm", "1", "", "global norm of all gradients before clipping to max_grad_norm"},
        {"learning_rate", "1", "", "learning rate of the weights in this step"},
@@ -26,7 +26,7 @@ MetricTable step_metrics() {
        {"codes_flipped", "share", "",
         "integer codes that the step changed, of all codes (train: counted in every 13th linear of a large model); "
         "codes_changed in stage.json: those that differ from the codes the stage began with"},
-       {"jsd", "nats per token", "lower", "generalised Jensen-Shannon divergence of teacher and student"},
+       {"jsd", "nats per token", "lower", "generalized Jensen-Shannon divergence of teacher and student"},
        {"eval_accuracy", "share", "higher",
         "problems of `evaluation.data` answered rightly by greedy decoding, measured just before the step"}}};
 }
@@ -73,7 +73,7 @@ MetricTable evaluation_metrics() {
 }
 
 MetricTable quantization_metrics() {
-  return {"Quantisation",
+  return {"Quantization",
           "RUN/STAGE/quant_report.json, per layer; means in stage.json",
           {{"error", "1", "lower",
             "||(W_hat - W) X||^2 / ||W X||^2 on calibration inputs; without calibration, of the weight alone"},

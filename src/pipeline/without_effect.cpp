@@ -67,7 +67,7 @@ class Finder {
     }
   }
 
-  /// Whether the model called `id` has quantised linears; nullopt when only its folder could tell.
+  /// Whether the model called `id` has quantized linears; nullopt when only its folder could tell.
   std::optional<bool> is_quantized(const std::string& id) const {
     const auto source = recipe_.models.find(id);
     if (source != recipe_.models.end()) {
@@ -86,8 +86,8 @@ class Finder {
     const bool quantized = is_quantized(view.entry.stage->uses().models.front()).value_or(true);
     const std::string scale_rate = "optimizer.adamw.scale_learning_rate";
     if (!quantized) {
-      note_if_written(view, "estimator", "the model is not quantised");
-      note_if_written(view, scale_rate, "the model is not quantised, so it has no scales");
+      note_if_written(view, "estimator", "the model is not quantized");
+      note_if_written(view, scale_rate, "the model is not quantized, so it has no scales");
     } else if (estimator && !quant::estimators().make(estimator)->trains_scale()) {
       note_if_written(view, scale_rate, cat("estimator ", estimator.name, " trains no scales (lsq does)"));
     } else if (lists(view.all, "freeze", "scale")) {

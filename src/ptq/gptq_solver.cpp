@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kLargestDamping = 1.0;
 
-/// U = R^-1 where H = R R^T, R upper: one Cholesky factorisation of the reversed matrix, and no inverse of H itself.
+/// U = R^-1 where H = R R^T, R upper: one Cholesky factorization of the reversed matrix, and no inverse of H itself.
 at::Tensor upper_factor(const at::Tensor& hessian) {
   const auto [lower, info] = at::linalg_cholesky_ex(hessian.flip({0, 1}));
   if (info.item<int>() != 0) return {};

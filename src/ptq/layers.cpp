@@ -18,7 +18,7 @@ std::vector<quant::FakeQuantLinear*> quantized_linears(const std::vector<nn::Lin
 at::Tensor float_weight(const quant::FakeQuantLinear& layer) {
   if (layer.master_weight().defined()) return layer.master_weight();
   throw base::DataError(
-      base::cat(layer.name(), ": holds codes only, no float weight to quantise; start from the float model"));
+      base::cat(layer.name(), ": holds codes only, no float weight to quantize; start from the float model"));
 }
 
 double relative_error(const at::Tensor& w_hat, const at::Tensor& weight, const at::Tensor& hessian) {

@@ -11,7 +11,7 @@ namespace {
 
 int64_t size_of(const quant::FakeQuantLinear& layer) { return layer.spec().out_features * layer.spec().in_features; }
 
-/// Which rank quantises which layer: the largest first, to whoever has least.
+/// Which rank quantizes which layer: the largest first, to whoever has least.
 std::vector<int> deal(const std::vector<quant::FakeQuantLinear*>& layers, int ranks) {
   std::vector<size_t> order(layers.size());
   std::iota(order.begin(), order.end(), 0);

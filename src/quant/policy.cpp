@@ -79,7 +79,7 @@ std::optional<QuantFormat> QuantPolicy::format_for(const std::string& name) cons
     if (!matches(entry.key, name)) continue;
     base::Faults faults;
     format = read_override(*this, entry, faults);
-    faults.raise("quantisation policy");
+    faults.raise("quantization policy");
   }
   return format;
 }

@@ -107,7 +107,7 @@ void load_state(const std::vector<nn::LinearBase*>& layers, const std::map<std::
     };
     const auto required = [&](const std::string& suffix, at::IntArrayRef shape) {
       const at::Tensor tensor = optional(suffix);
-      if (!tensor.defined()) throw base::IoError(cat(prefix, suffix, ": missing in the quantiser state"));
+      if (!tensor.defined()) throw base::IoError(cat(prefix, suffix, ": missing in the quantizer state"));
       if (tensor.sizes() != shape) {
         std::ostringstream found;
         found << tensor.sizes() << ", expected " << shape;

@@ -103,7 +103,7 @@ TEST(Benchmarks, NeedAFullPrecisionModel) {
   ASSERT_EQ(workplace().run("quantize --model model --out w2 --num-bits 2 --group-size 16").exit_code, 0);
   const Outcome outcome = bench("load --model w2");
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.output, HasSubstr("w2: is quantised"));
+  EXPECT_THAT(outcome.output, HasSubstr("w2: is quantized"));
 }
 
 TEST(Benchmarks, QuantilesInterpolate) {

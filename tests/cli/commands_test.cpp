@@ -118,7 +118,7 @@ TEST(Commands, ForwardRejectsWhatIsNoListOfIds) {
   };
   EXPECT_THAT(outcome("[[1, 2], 3]").output, HasSubstr("bad_ids.json: a list of lists of token ids is expected"));
   EXPECT_THAT(outcome("[[1, 2], [3, 259]]").output,
-              HasSubstr("bad_ids.json: id 259 in list 1 at 1 is outside the vocabulary of 259"));
+              HasSubstr("bad_ids.json: id 259 in list 2, place 2 is outside the vocabulary of 259"));
   EXPECT_EQ(outcome("[[1, -1]]").exit_code, 1);
 }
 

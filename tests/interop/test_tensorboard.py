@@ -51,7 +51,7 @@ def test_training_metrics(run):
                 assert seen[name][row["step"]] == pytest.approx(value, rel=1e-6), name
 
 
-def test_quantisation_errors_by_layer(run):
+def test_quantization_errors_by_layer(run):
     layers = json.loads((run / "rtn/quant_report.json").read_text())
     seen = scalars(run / "rtn/tensorboard")
     assert len(layers) == 7

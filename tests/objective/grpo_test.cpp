@@ -126,7 +126,7 @@ TEST_F(GrpoTest, TemperatureDividesTheLogits) {
 }
 
 // Two sequences of 1 and 3 tokens: "token" counts all alike, "sequence" gives each sequence one half.
-TEST(GrpoNormalisation, TokensOrSequences) {
+TEST(GrpoNormalization, TokensOrSequences) {
   Problem problem = random_problem(4);
   problem.policy.temperature = 1;
   problem.policy.old_log_prob = at::Tensor();

@@ -93,7 +93,7 @@ TEST_F(Estimates, WhatSavesMemoryIsCountedWhereItIsSet) {
   EXPECT_NEAR(without->savings[0].bytes, 4096 * (without->knobs[0].bytes_per_unit - with->knobs[0].bytes_per_unit), 1);
 }
 
-TEST_F(Estimates, OutOfMemoryIsRecognised) {
+TEST_F(Estimates, OutOfMemoryIsRecognized) {
   EXPECT_TRUE(is_out_of_memory(std::bad_alloc()));
   EXPECT_FALSE(is_out_of_memory(std::runtime_error("no")));
   try {

@@ -268,12 +268,12 @@ TEST_F(Runner, MissingSource) {
                   "models.base.path: '/no/such/model' does not exist");
 }
 
-TEST_F(Runner, QuantisedModelIsNotQuantisedTwice) {
+TEST_F(Runner, QuantizedModelIsNotQuantisedTwice) {
   const auto file =
       folder_.write("twice.yaml", base::read_file(file_) +
                                       "  - {id: again, type: quantize, model: rtn, quant: w4, initializer: rtn}\n");
   expect_contains(message_of<base::ConfigError>([&] { run_recipe(load_recipe(file), {}); }),
-                  "stage again: model 'rtn' is quantised already");
+                  "stage again: model 'rtn' is quantized already");
 }
 
 TEST_F(Runner, SameRunTwiceGivesTheSameWeights) {

@@ -42,7 +42,7 @@ TEST(WithoutEffect, ScaleRateWithoutTrainedScales) {
   EXPECT_THAT(notes({rate, "stages.kd.estimator=lsq", "stages.kd.freeze=[embedding, head, scale]"}),
               ElementsAre(HasSubstr("`freeze` holds scale")));
   EXPECT_THAT(notes({rate, "stages.kd.model=base", "stages.kd.estimator=lsq"}),
-              ElementsAre(HasSubstr("stages.kd.estimator has no effect: the model is not quantised"),
+              ElementsAre(HasSubstr("stages.kd.estimator has no effect: the model is not quantized"),
                           HasSubstr("it has no scales")));
 }
 

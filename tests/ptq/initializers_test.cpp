@@ -70,7 +70,7 @@ TEST_P(InitializerContract, TheMasterIsWHatAndGivesItsCodes) {
   }
 }
 
-TEST_P(InitializerContract, IsReproducibleAndTouchesQuantisedWeightsOnly) {
+TEST_P(InitializerContract, IsReproducibleAndTouchesQuantizedWeightsOnly) {
   const auto first = quantized_model(policy(), "qwen2"), second = quantized_model(policy(), "qwen2");
   const auto before = first->weights();
   make_initializer(name())->initialize(*first, random_calibration(), {});
@@ -150,8 +150,8 @@ TEST(GptqTest, BeatsRtnOnTheModelsOutput) {
 }
 
 // The reported error, from inputs collected independently: those that the finished model itself produces, because each
-// layer was solved for the inputs of its quantised predecessors.
-TEST(GptqTest, ErrorsAreThoseOnTheInputsOfTheQuantisedModel) {
+// layer was solved for the inputs of its quantized predecessors.
+TEST(GptqTest, ErrorsAreThoseOnTheInputsOfTheQuantizedModel) {
   const auto model = quantized_model("{num_bits: 2, group_size: 32}"),
              original = quantized_model("{num_bits: 2, group_size: 32}");
   const Calibration calibration = random_calibration();

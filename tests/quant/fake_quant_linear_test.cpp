@@ -32,7 +32,7 @@ at::Tensor run(FakeQuantLinear& layer, const at::Tensor& x, const at::Tensor& dy
   return y.detach();
 }
 
-TEST(FakeQuantLinearTest, ForwardMultipliesWithTheQuantisedWeight) {
+TEST(FakeQuantLinearTest, ForwardMultipliesWithTheQuantizedWeight) {
   for (const QuantFormat& format : {make_format(2, false, 16), make_format(4, true, -1)}) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       const auto layer = make_layer(format, "ste", "{}", kIn, kOut, /*bias=*/true);
@@ -73,7 +73,7 @@ TEST(FakeQuantLinearTest, MicroBatchesEqualOneBatch) {
   }
 }
 
-// The composition that others train with: fake quantisation inside the graph, rounding detached.
+// The composition that others train with: fake quantization inside the graph, rounding detached.
 TEST(FakeQuantLinearTest, GradientsEqualThoseOfAnAutogradComposition) {
   for (const bool symmetric : {false, true}) {
     const QuantFormat format = make_format(2, symmetric, 16);

@@ -157,7 +157,7 @@ TEST(Supervised, Bfloat16ModelsKeepFp32Masters) {
   }
 }
 
-TEST(Supervised, QuantisedWeightsAreRefreshedOncePerStep) {
+TEST(Supervised, QuantizedWeightsAreRefreshedOncePerStep) {
   const auto model = quantized_model();
   nn::LinearBase& linear = *model->linears()[4];
   std::vector<at::Tensor> seen;  // W_hat of each forward
@@ -176,7 +176,7 @@ TEST(Supervised, QuantisedWeightsAreRefreshedOncePerStep) {
   EXPECT_FALSE(at::equal(seen[3], seen[0]));
   EXPECT_FALSE(at::equal(seen[6], seen[3]));
   EXPECT_GT(codes_that_differ(codes_of(*model), before), 0);
-  // What the forward multiplies with is the codes, dequantised: scale * (code - zero_point).
+  // What the forward multiplies with is the codes, dequantized: scale * (code - zero_point).
   for (nn::LinearBase* layer : model->linears()) {
     const quant::FakeQuantLinear& quantized_layer = quantized(*layer);
     const quant::QuantParams params = quantized_layer.params();
@@ -213,7 +213,7 @@ TEST(Supervised, ADistilledModelStartsFromTheCodesOfPtq) {
   EXPECT_GT(codes_that_differ(codes_of(*model), codes), 0);
 }
 
-TEST(Supervised, DistillationBringsAQuantisedModelNearItsTeacher) {
+TEST(Supervised, DistillationBringsAQuantizedModelNearItsTeacher) {
   for (const char* estimator : {"ste", "clipped_ste", "lsq"}) {
     const auto teacher = float_model(), model = quantized_model(2, estimator);
     Log log;

@@ -25,7 +25,7 @@ def load_model():
 
 
 def prepare_qat(model):
-    """torchao's fake quantisation: asymmetric, scales found anew in each forward."""
+    """torchao's fake quantization: asymmetric, scales found anew in each forward."""
     from torchao.quantization import quantize_
     from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 

@@ -19,9 +19,9 @@ class Bench : public Command {
     return {
         "Times one kind of work on a real model and prints the median of the repeats, the tenth and ninetieth "
         "percentile, and the most memory held. load: reading the model. sft_step, kd_step: one optimizer step of "
-        "full-precision training, and of distillation into a quantised student, teacher's forward included. qat_step: "
-        "fine-tuning steps of the quantised and of the full-precision model in turns, and their ratio. generate: "
-        "decoding on packed codes, a whole batch. gptq: quantising the model. export: writing "
+        "full-precision training, and of distillation into a quantized student, teacher's forward included. qat_step: "
+        "fine-tuning steps of the quantized and of the full-precision model in turns, and their ratio. generate: "
+        "decoding on packed codes, a whole batch. gptq: quantizing the model. export: writing "
         "files for serving engines. machine: no model, but the matrix "
         "products and memory reads that the others can be set against. tools/peers/compare.py does the same work with "
         "other programs.",
@@ -70,7 +70,7 @@ class Bench : public Command {
     std::string text = base::cat(result.what, "\n", table_text(rows, {1, 2, 3, 4, 5}));
     if (options_.name == "qat_step") {
       const double ratio = quantile(result.series[0].seconds, 0.5) / quantile(result.series[1].seconds, 0.5);
-      text += base::cat("a quantised step takes ", base::format_fixed(ratio, 3), " of a full-precision one\n");
+      text += base::cat("a quantized step takes ", base::format_fixed(ratio, 3), " of a full-precision one\n");
     }
     return base::cat(text, "peak memory: ", base::format_bytes(result.peak_bytes), ", ", at::get_num_threads(),
                      " threads\n");

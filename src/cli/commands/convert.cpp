@@ -34,7 +34,7 @@ class Convert : public Command {
   Usage usage() const override {
     return {
         "Turns a GGUF file into a Hugging Face folder: config.json, model.safetensors, tokenizer and chat template; "
-        "quantised tensors are dequantised. A folder in GPTQ, AWQ or compressed-tensors becomes a quantised folder of "
+        "quantized tensors are dequantized. A folder in GPTQ, AWQ or compressed-tensors becomes a quantized folder of "
         "rqat with the same codes, scales and zero points. Recipes and commands take both as they are; this is for "
         "looking "
         "at the result, or for other programs. Architectures of GGUF: llama (Mistral too), "

@@ -55,7 +55,7 @@ class Evaluate : public Command {
         "Lets models answer problems and checks the answers: accuracy by task family with 95 % intervals, response "
         "lengths, "
         "share of responses cut at the limit, perplexity on worked solutions, and KL to a teacher. Problems come from "
-        "generators (`rqat list tasks`) or a JSONL file. Quantised models run on their packed codes.",
+        "generators (`rqat list tasks`) or a JSONL file. Quantized models run on their packed codes.",
         {"rqat evaluate --model models/smollm2-135m-instruct --generators one_step_word,chain_sums --num-examples 100",
          "rqat evaluate --model runs/quickstart/gptq,runs/quickstart/rl --teacher runs/quickstart/teacher --generators "
          "one_step_word --out runs/compare"},

@@ -16,7 +16,7 @@ struct ExportOptions : base::Config {
   base::Component format;
   bool overwrite = false;
   void fields(base::FieldVisitor& v) override {
-    v.field("model", model, "model folder, quantised or not");
+    v.field("model", model, "model folder, quantized or not");
     v.required("model");
     v.component("format", format, exporting::exporters(), "file format (`rqat list exporters`)");
     v.required("format");

@@ -22,7 +22,7 @@ struct ForwardOptions : base::Config {
     v.required("out");
     v.choice("dtype", dtype, {"auto", "bfloat16", "float32"}, "what to compute in; auto = the folder's");
     v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
-    v.field("packed", packed, "multiply with the packed codes of quantised layers, as generation does");
+    v.field("packed", packed, "multiply with the packed codes of quantized layers, as generation does");
   }
 };
 

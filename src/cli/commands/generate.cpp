@@ -26,7 +26,7 @@ struct GenerateOptions : base::Config {
     sampling.fields(v);
     v.field("seed", seed, "of sampling", base::non_negative());
     v.field("show_special", show_special, "print special tokens too");
-    v.field("dense", dense, "multiply with dense weights instead of the packed codes of quantised layers");
+    v.field("dense", dense, "multiply with dense weights instead of the packed codes of quantized layers");
     v.choice("dtype", dtype, {"auto", "bfloat16", "float32"}, "what to compute in; auto = the folder's");
     v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
   }
@@ -38,7 +38,7 @@ class Generate : public Command {
 
   Usage usage() const override {
     return {
-        "Answers one prompt and prints the text as it is drawn. Quantised models run on their packed codes, as in "
+        "Answers one prompt and prints the text as it is drawn. Quantized models run on their packed codes, as in "
         "rollouts and "
         "evaluation.",
         {"rqat generate --model runs/quickstart/rl --prompt \"Tom has 3 apples and buys 4 more. How many has he?\"",

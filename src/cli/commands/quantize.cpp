@@ -56,7 +56,7 @@ class Quantize : public Command {
 
   Usage usage() const override {
     return {
-        "Quantises the linears of a model without training and writes a model folder: W_hat in model.safetensors, "
+        "Quantizes the linears of a model without training and writes a model folder: W_hat in model.safetensors, "
         "codes and "
         "scales in rqat_state.safetensors. Embeddings and the output head stay in float. The result can be evaluated, "
         "trained "
@@ -110,7 +110,7 @@ class Quantize : public Command {
 
 base::Entry<Command> quantize_entry() {
   return base::make_entry<base::Entry<Command>, QuantizeOptions>(
-      "quantize", "post-training quantisation of one model: RTN, GPTQ", "",
+      "quantize", "post-training quantization of one model: RTN, GPTQ", "",
       [](const QuantizeOptions& options) { return std::make_unique<Quantize>(options); });
 }
 

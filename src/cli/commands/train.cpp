@@ -41,7 +41,7 @@ class Train : public Command {
 
   Usage usage() const override {
     return {
-        "Runs a recipe from start to end: post-training quantisation, distillation, reinforcement learning, "
+        "Runs a recipe from start to end: post-training quantization, distillation, reinforcement learning, "
         "evaluation, "
         "export. Each stage writes a folder below output_dir; stages that are finished and whose settings and inputs "
         "did not "

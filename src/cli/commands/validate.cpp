@@ -37,7 +37,7 @@ class Validate : public Command {
   Usage usage() const override {
     return {
         "Checks a recipe without running it: every key, type, range and reference, each stage's own rules, and the "
-        "quantisation formats and exports against the structure of the models, where these are there. All faults are "
+        "quantization formats and exports against the structure of the models, where these are there. All faults are "
         "shown at once, with file and line. Warns of settings that change nothing. Then the stages are listed in the "
         "order in which they run.",
         {"rqat validate --config recipes/quickstart.yaml",

@@ -1,4 +1,4 @@
-// The quantised weights as plain Hugging Face weights: any reader gets the trained model, at full size.
+// The quantized weights as plain Hugging Face weights: any reader gets the trained model, at full size.
 #include <ATen/ATen.h>
 
 #include <nlohmann/json.hpp>

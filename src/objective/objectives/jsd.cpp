@@ -16,7 +16,7 @@ struct JsdConfig : DistillationConfig {
 
 base::Entry<Objective> jsd_entry() {
   return base::make_entry<base::Entry<Objective>, JsdConfig>(
-      "jsd", "generalised Jensen-Shannon divergence between teacher and student", "2306.13649",
+      "jsd", "generalized Jensen-Shannon divergence between teacher and student", "2306.13649",
       [](const JsdConfig& config) { return std::make_unique<Divergence>(config.beta, config.temperature, "jsd"); });
 }
 

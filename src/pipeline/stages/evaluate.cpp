@@ -204,7 +204,7 @@ class EvaluateStage : public Stage {
     base::write_file(run.folder / cat("responses_", id, "_", name, ".jsonl"), lines);
   }
 
-  /// Size of the weights as served: codes, scales and zero points of quantised layers, everything else as stored.
+  /// Size of the weights as served: codes, scales and zero points of quantized layers, everything else as stored.
   static void add_size(json& row, LoadedModel& loaded) {
     double linear_bits = 0, linear_weights = 0, other_bytes = 0;
     const double float_bits = loaded.model->dtype() == at::kFloat ? 32 : 16;

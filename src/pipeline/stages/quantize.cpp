@@ -18,7 +18,7 @@ struct QuantizeConfig : base::Config {
   base::Component initializer{"gptq"};
   CalibrationConfig calibration;
   void fields(base::FieldVisitor& v) override {
-    v.field("model", model, "full-precision model to quantise");
+    v.field("model", model, "full-precision model to quantize");
     v.required("model");
     v.field("quant", quant, "`quant:` entry: the number format");
     v.required("quant");
@@ -53,7 +53,7 @@ class QuantizeStage : public Stage {
     options.policy = &run.recipe.quant.at(config_.quant);
     LoadedModel loaded = load_model_folder(run.model_folder(config_.model), options);
     if (loaded.quantized) {
-      throw base::ConfigError(cat("stage ", run.id, ": model '", config_.model, "' is quantised already"));
+      throw base::ConfigError(cat("stage ", run.id, ": model '", config_.model, "' is quantized already"));
     }
     report_policy_faults(*loaded.model, *options.policy);
     std::vector<nn::TokenBatch> batches;
@@ -82,7 +82,7 @@ class QuantizeStage : public Stage {
     std::vector<nn::LinearSpec> specs;
     for (nn::LinearBase* linear : model.linears()) specs.push_back(linear->spec());
     const std::vector<std::string> faults = policy.faults(specs);
-    if (!faults.empty()) throw base::ConfigError(cat("quantisation policy: ", base::join(faults, "; ")));
+    if (!faults.empty()) throw base::ConfigError(cat("quantization policy: ", base::join(faults, "; ")));
   }
 
   void summarize(const std::vector<ptq::LayerReport>& reports, StageRun& run) {
@@ -117,7 +117,7 @@ class QuantizeStage : public Stage {
 
 base::Entry<Stage> quantize_entry() {
   return base::make_entry<base::Entry<Stage>, QuantizeConfig>(
-      "quantize", "post-training quantisation of a full-precision model: RTN, GPTQ", "",
+      "quantize", "post-training quantization of a full-precision model: RTN, GPTQ", "",
       [](const QuantizeConfig& config) { return std::make_unique<QuantizeStage>(config); });
 }
 

@@ -1,4 +1,4 @@
-// GPTQ block by block: each layer is solved for the inputs that the quantised layers before it produce.
+// GPTQ block by block: each layer is solved for the inputs that the quantized layers before it produce.
 #include <ATen/ATen.h>
 
 #include <optional>
@@ -23,12 +23,12 @@ struct GptqConfig : SearchConfig {
     SearchConfig::fields(v);
     v.field("block_size", options.block_size, "columns between two updates of the rest of the matrix",
             base::Range{1, 4096});
-    v.field("damping", options.damping, "share of the mean diagonal added to it; doubled while the factorisation fails",
+    v.field("damping", options.damping, "share of the mean diagonal added to it; doubled while the factorization fails",
             base::Range{0, 1});
     v.field("act_order", options.act_order,
             "columns in descending order of their inputs' energy; groups stay as they are");
     v.field("true_sequential", true_sequential,
-            "inside a block, too, inputs come from the layers quantised before; else from the block in float");
+            "inside a block, too, inputs come from the layers quantized before; else from the block in float");
   }
 };
 
