@@ -4,6 +4,7 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
+#include "rqat/quant/quantizer.h"
 
 namespace rqat::quant {
 
@@ -13,7 +14,7 @@ void QuantFormat::fields(base::FieldVisitor& v) {
   v.field("group_size", group_size, "inputs that share a scale; -1 = the whole row", base::Range{-1, 1 << 20});
   v.choice("scale_dtype", scale_dtype, {"float16", "bfloat16"},
            "type the scales are stored in, and rounded to in training");
-  v.choice("quantizer", quantizer, {"int_affine"}, "number system (`rqat list quantizers`)");
+  v.choice("quantizer", quantizer, quantizers().names(), "number system (`rqat list quantizers`)");
 }
 
 std::vector<std::string> QuantFormat::check() const {

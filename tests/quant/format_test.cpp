@@ -6,6 +6,9 @@
 #include <limits>
 
 #include "quant/quant_support.h"
+#include "rqat/base/fields.h"
+#include "rqat/base/strings.h"
+#include "rqat/quant/quantizer.h"
 
 namespace rqat::quant {
 namespace {
@@ -24,6 +27,20 @@ TEST(QuantFormatTest, BitsPerWeightCountScalesAndZeroPoints) {
   EXPECT_DOUBLE_EQ(make_format(2, false, 64).bits_per_weight(576), 2 + (16 + 2) / 64.0);
   EXPECT_DOUBLE_EQ(make_format(4, true, 128).bits_per_weight(1024), 4 + 16 / 128.0);
   EXPECT_DOUBLE_EQ(make_format(3, false, 128).bits_per_weight(576), 3 + 5 * (16 + 3) / 576.0);
+}
+
+TEST(QuantFormatTest, NamesEveryQuantizerOfTheRegistry) {
+  for (const std::string& name : quantizers().names()) {
+    QuantFormat format;
+    base::Faults faults;
+    base::read_config(format, base::Node::parse("quantizer: " + name, "r.yaml"), "", faults);
+    EXPECT_TRUE(faults.empty()) << name;
+    EXPECT_EQ(format.quantizer, name);
+  }
+  std::string listed;
+  for (const base::FieldInfo& field : base::describe_config(*std::make_unique<QuantFormat>()))
+    if (field.key == "quantizer") listed = field.type;
+  EXPECT_EQ(listed, "one of " + base::join(quantizers().names(), "|"));
 }
 
 TEST(QuantFormatTest, Text) {
