@@ -37,7 +37,8 @@ inline at::Tensor leading_columns(const at::Tensor& logits, int64_t count) {
 /// Sum of rows * weights; a row of weight 0 does not count, even when it is not finite.
 double weighted_sum(const at::Tensor& rows, const at::Tensor& weights);
 
-/// Adds loss and metrics of a tile: weighted loss, entropy and row count.
+/// Adds loss and metrics of a tile. `loss` and `entropy` [rows] come without weights, which are those of tile_weights;
+/// metrics `loss_name`, "entropy" and "rows" are sums, undone of the normalizer.
 void add_tile(ObjectiveOutput& output, const at::Tensor& loss, const at::Tensor& entropy, const at::Tensor& weights,
               double normalizer, const char* loss_name);
 

@@ -40,7 +40,7 @@ struct PolicyTargets {
 
 struct ObjectiveInput {
   at::Tensor hidden;      ///< [R, D], rows that predict a counted token; no autograd
-  at::Tensor targets;     ///< int64 [R]
+  at::Tensor targets;     ///< int64 [R]; of masked rows any number (-100)
   at::Tensor row_weight;  ///< fp32 [R] or undefined (all 1); 0 = masked
   Head head;
   const TeacherTargets* teacher = nullptr;

@@ -1,7 +1,5 @@
 // Gemma 2.
-#include <cmath>
-
-#include "families/family_entry.h"
+#include "families/gemma.h"
 
 namespace rqat::model {
 namespace {
@@ -9,11 +7,7 @@ namespace {
 class Gemma2 : public Family {
  public:
   void set_defaults(ModelConfig& config) const override {
-    config.tie_word_embeddings = true;
-    config.hidden_act = "gelu_pytorch_tanh";
-    config.head_dim = 256;
-    config.query_pre_attn_scalar = 256;
-    config.sliding_window = 4096;
+    set_gemma_defaults(config);
     config.attn_logit_softcapping = 50;
     config.final_logit_softcapping = 30;
   }
@@ -21,17 +15,10 @@ class Gemma2 : public Family {
     return {"hidden_activation", "attention_bias",         "query_pre_attn_scalar",  "sliding_window",
             "layer_types",       "attn_logit_softcapping", "final_logit_softcapping"};
   }
-  // hidden_activation is what counts.
   std::vector<std::string> neutral_fields() const override { return {"hidden_act"}; }
   DecoderOptions options(const ModelConfig& config) const override {
-    DecoderOptions options = plain_options(config);
-    options.qkv_bias = options.output_bias = config.attention_bias;
-    options.norm_placement = NormPlacement::kBoth;
-    options.norm_style = {1, true};
-    options.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
-    options.attention_scale = 1 / std::sqrt(config.query_pre_attn_scalar);
+    DecoderOptions options = gemma_options(config);
     options.attention_softcap = config.attn_logit_softcapping;
-    options.logit_softcap = config.final_logit_softcapping;
     set_windows(
         config, [](const ModelConfig&, int64_t layer) { return layer % 2 == 0; }, options);
     return options;

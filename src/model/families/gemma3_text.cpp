@@ -1,7 +1,5 @@
 // Gemma 3, text models.
-#include <cmath>
-
-#include "families/family_entry.h"
+#include "families/gemma.h"
 
 namespace rqat::model {
 namespace {
@@ -9,30 +7,20 @@ namespace {
 class Gemma3Text : public Family {
  public:
   void set_defaults(ModelConfig& config) const override {
-    config.tie_word_embeddings = true;
-    config.hidden_act = "gelu_pytorch_tanh";
-    config.head_dim = 256;
-    config.query_pre_attn_scalar = 256;
+    set_gemma_defaults(config);
     config.rope.theta = 1e6;
     config.local_rope = nn::RopeParameters{};
-    config.sliding_window = 4096;
     config.sliding_window_pattern = 6;
   }
   std::vector<std::string> fields() const override {
     return {"hidden_activation", "attention_bias",         "query_pre_attn_scalar",   "sliding_window",
             "layer_types",       "sliding_window_pattern", "final_logit_softcapping", "rope_local_base_freq"};
   }
-  // hidden_activation is what counts; attn_logit_softcapping is null in all files, a number is refused as unknown.
+  // attn_logit_softcapping is null in all files, a number is refused as unknown.
   std::vector<std::string> neutral_fields() const override { return {"hidden_act", "_sliding_window_pattern"}; }
   DecoderOptions options(const ModelConfig& config) const override {
-    DecoderOptions options = plain_options(config);
-    options.qkv_bias = options.output_bias = config.attention_bias;
+    DecoderOptions options = gemma_options(config);
     options.qk_norm = QkNorm::kPerHead;
-    options.norm_placement = NormPlacement::kBoth;
-    options.norm_style = {1, true};
-    options.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
-    options.attention_scale = 1 / std::sqrt(config.query_pre_attn_scalar);
-    options.logit_softcap = config.final_logit_softcapping;
     set_windows(
         config, [](const ModelConfig& c, int64_t layer) { return (layer + 1) % c.sliding_window_pattern != 0; },
         options);
