@@ -253,7 +253,7 @@ void BenchmarkConfig::fields(base::FieldVisitor& v) {
 
 std::vector<std::string> BenchmarkConfig::check() const {
   std::vector<std::string> faults = format.check();
-  if (model.empty() && name != "machine") faults.push_back(cat("benchmark ", name, " needs a model (--model DIR)"));
+  if (model.empty() && name != "machine") faults.push_back(cat("benchmark ", name, " needs a model (--model PATH)"));
   return faults;
 }
 

@@ -27,7 +27,9 @@ TEST(Comfort, ReferencePagesAreUpToDate) {
 
 TEST(Comfort, RecipesAreListedShownAndCopied) {
   const Workplace work;
-  EXPECT_THAT(work.run("recipes").output, AllOf(HasSubstr("quickstart "), HasSubstr("debug/full ")));
+  EXPECT_THAT(work.run("recipes").output,
+              AllOf(HasSubstr("quickstart  (2 CPU cores"), HasSubstr("\n  A real language model loses its"),
+                    HasSubstr("debug/full ")));
   EXPECT_THAT(work.run("recipes show quickstart").output, HasSubstr("name: quickstart"));
   EXPECT_EQ(work.run("recipes cp quickstart mine.yaml").exit_code, 0);
   EXPECT_THAT(work.read("mine.yaml"), HasSubstr("name: quickstart"));

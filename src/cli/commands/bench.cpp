@@ -83,7 +83,7 @@ class Bench : public Command {
 
 base::Entry<Command> bench_entry() {
   return base::make_entry<base::Entry<Command>, BenchmarkConfig>(
-      "bench", "times training steps, generation, GPTQ, loading or exporting on a model, or the machine itself", "",
+      "bench", "time training steps, generation, GPTQ, loading or exporting on a model, or the machine itself", "",
       [](const BenchmarkConfig& options) { return std::make_unique<Bench>(options); });
 }
 

@@ -37,7 +37,7 @@ class Completion : public Command {
 
 base::Entry<Command> completion_entry() {
   return base::make_entry<base::Entry<Command>, CompletionOptions>(
-      "completion", "a script that completes command lines in bash or zsh", "",
+      "completion", "print a script that completes command lines in bash or zsh", "",
       [](const CompletionOptions& options) { return std::make_unique<Completion>(options); });
 }
 

@@ -78,7 +78,7 @@ class Convert : public Command {
 
 base::Entry<Command> convert_entry() {
   return base::make_entry<base::Entry<Command>, ConvertOptions>(
-      "convert", "GGUF file, or a folder quantized by others, to a folder of rqat", "",
+      "convert", "turn a GGUF file, or a folder quantized by others, into a folder of rqat", "",
       [](const ConvertOptions& options) { return std::make_unique<Convert>(options); });
 }
 

@@ -63,7 +63,7 @@ class Env : public Command {
 
 base::Entry<Command> env_entry() {
   return base::make_entry<base::Entry<Command>, base::NoConfig>(
-      "env", "version, CPU kernels, threads, memory, CUDA devices", "",
+      "env", "show version, CPU kernels, threads, memory, CUDA devices", "",
       [](const base::NoConfig&) { return std::make_unique<Env>(); });
 }
 

@@ -117,7 +117,7 @@ class Evaluate : public Command {
 
 base::Entry<Command> evaluate_entry() {
   return base::make_entry<base::Entry<Command>, EvaluateOptions>(
-      "evaluate", "accuracy by task family with intervals, perplexity, KL to a teacher", "",
+      "evaluate", "measure models: accuracy by task family with intervals, perplexity, KL to a teacher", "",
       [](const EvaluateOptions& options) { return std::make_unique<Evaluate>(options); });
 }
 

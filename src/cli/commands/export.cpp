@@ -129,7 +129,7 @@ class Export : public Command {
 
 base::Entry<Command> export_entry() {
   return base::make_entry<base::Entry<Command>, ExportOptions>(
-      "export", "files for a serving engine, read back and compared", "",
+      "export", "write files for a serving engine, read back and compared", "",
       [](const ExportOptions& options) { return std::make_unique<Export>(options); });
 }
 

@@ -61,7 +61,7 @@ class Forward : public Command {
 
 base::Entry<Command> forward_entry() {
   return base::make_entry<base::Entry<Command>, ForwardOptions>(
-      "forward", "logits of token ids, to compare with other programs", "",
+      "forward", "write the logits of token ids, to compare with other programs", "",
       [](const ForwardOptions& options) { return std::make_unique<Forward>(options); });
 }
 

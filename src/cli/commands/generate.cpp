@@ -82,7 +82,7 @@ class Generate : public Command {
 
 base::Entry<Command> generate_entry() {
   return base::make_entry<base::Entry<Command>, GenerateOptions>(
-      "generate", "answers a prompt, token by token", "",
+      "generate", "answer a prompt, token by token", "",
       [](const GenerateOptions& options) { return std::make_unique<Generate>(options); });
 }
 

@@ -40,7 +40,7 @@ class Init : public Command {
 
 base::Entry<Command> init_entry() {
   return base::make_entry<base::Entry<Command>, TinyModelConfig>(
-      "init", "a small random model to try recipes on", "",
+      "init", "make a small random model to try recipes on", "",
       [](const TinyModelConfig& options) { return std::make_unique<Init>(options); });
 }
 

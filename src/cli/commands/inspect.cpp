@@ -60,7 +60,7 @@ class Inspect : public Command {
 
 base::Entry<Command> inspect_entry() {
   return base::make_entry<base::Entry<Command>, InspectOptions>(
-      "inspect", "formats, scales and sizes of every layer of a model's files", "",
+      "inspect", "show formats, scales and sizes of every layer of a model's files", "",
       [](const InspectOptions& options) { return std::make_unique<Inspect>(options); });
 }
 

@@ -104,7 +104,7 @@ class Launch : public Command {
 
 base::Entry<Command> launch_entry() {
   return base::make_entry<base::Entry<Command>, LaunchSettings>(
-      "launch", "starts several ranks of `train`, on this host or several", "",
+      "launch", "start several ranks of `train`, on this host or several", "",
       [](const LaunchSettings& settings) { return std::make_unique<Launch>(settings); });
 }
 

@@ -108,7 +108,7 @@ class List : public Command {
 
 base::Entry<Command> list_entry() {
   return base::make_entry<base::Entry<Command>, ListOptions>(
-      "list", "the parts recipes can name, their settings, and the recipes here", "",
+      "list", "show the parts that recipes can name, and their settings", "",
       [](const ListOptions& options) { return std::make_unique<List>(options); });
 }
 

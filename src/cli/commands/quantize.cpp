@@ -110,7 +110,7 @@ class Quantize : public Command {
 
 base::Entry<Command> quantize_entry() {
   return base::make_entry<base::Entry<Command>, QuantizeOptions>(
-      "quantize", "post-training quantization of one model: RTN, GPTQ", "",
+      "quantize", "quantize one model without training: RTN, GPTQ", "",
       [](const QuantizeOptions& options) { return std::make_unique<Quantize>(options); });
 }
 

@@ -61,19 +61,26 @@ class Recipes : public Command {
 
  private:
   void list(const fs::path& folder) const {
-    std::vector<std::vector<std::string>> rows;
-    for (const pipeline::ShippedRecipe& recipe : recipes_) {
-      rows.push_back({recipe.name, summary(recipe)});
-    }
-    std::cout << table_text(rows) << "\nin " << (folder / "recipes").string()
-              << "; `rqat recipes cp NAME` copies one here\n";
+    for (const pipeline::ShippedRecipe& recipe : recipes_)
+      std::cout << recipe.name << "  " << cost(recipe) << "\n  " << first_sentence(recipe) << "\n";
+    std::cout << "\nin " << (folder / "recipes").string() << "; `rqat recipes cp NAME` copies one here\n";
   }
 
   /// The head comment's first line without the command, which every recipe has: "(2 CPU cores: under 30 min)".
-  static std::string summary(const pipeline::ShippedRecipe& recipe) {
+  static std::string cost(const pipeline::ShippedRecipe& recipe) {
     const std::string line = base::split(recipe.about, '\n').front();
     const size_t bracket = line.find('(');
     return bracket == std::string::npos ? line : line.substr(bracket);
+  }
+
+  /// Of the paragraph that follows the commands.
+  static std::string first_sentence(const pipeline::ShippedRecipe& recipe) {
+    const std::string& about = recipe.about;
+    const size_t gap = about.find("\n\n");
+    if (gap == std::string::npos) return "";
+    const std::string text = base::replace_all(about.substr(gap + 2), "\n", " ");
+    const size_t end = std::min(text.find(". "), text.size() - 1);
+    return text.substr(0, end + 1);
   }
 
   const pipeline::ShippedRecipe& find() const {
@@ -110,7 +117,7 @@ class Recipes : public Command {
 
 base::Entry<Command> recipes_entry() {
   return base::make_entry<base::Entry<Command>, RecipesOptions>(
-      "recipes", "the recipes that came with the program: list, show, copy", "",
+      "recipes", "list, show or copy the recipes that came with the program", "",
       [](const RecipesOptions& options) { return std::make_unique<Recipes>(options); });
 }
 

@@ -54,7 +54,7 @@ class Render : public Command {
 
 base::Entry<Command> render_entry() {
   return base::make_entry<base::Entry<Command>, RenderOptions>(
-      "render", "conversations to text with a model's chat template, line by line", "",
+      "render", "turn conversations into text with a model's chat template, line by line", "",
       [](const RenderOptions& options) { return std::make_unique<Render>(options); });
 }
 

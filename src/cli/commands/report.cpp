@@ -59,7 +59,7 @@ class Report : public Command {
 
 base::Entry<Command> report_entry() {
   return base::make_entry<base::Entry<Command>, ReportOptions>(
-      "report", "makes the report of a run again and prints its tables, or compares several runs", "",
+      "report", "make the report of a run again, or compare several runs", "",
       [](const ReportOptions& options) { return std::make_unique<Report>(options); });
 }
 

@@ -48,7 +48,7 @@ class Tokenize : public Command {
 
 base::Entry<Command> tokenize_entry() {
   return base::make_entry<base::Entry<Command>, TokenizeOptions>(
-      "tokenize", "text to token ids and back, line by line", "",
+      "tokenize", "turn text into token ids and back, line by line", "",
       [](const TokenizeOptions& options) { return std::make_unique<Tokenize>(options); });
 }
 

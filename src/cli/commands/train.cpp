@@ -110,7 +110,7 @@ class Train : public Command {
 
 base::Entry<Command> train_entry() {
   return base::make_entry<base::Entry<Command>, TrainOptions>(
-      "train", "runs a recipe: all its stages, or what is left of them", "",
+      "train", "run a recipe: all its stages, or what is left of them", "",
       [](const TrainOptions& options) { return std::make_unique<Train>(options); });
 }
 

@@ -93,7 +93,7 @@ class Validate : public Command {
 
 base::Entry<Command> validate_entry() {
   return base::make_entry<base::Entry<Command>, ValidateOptions>(
-      "validate", "checks a recipe without running it; explains its keys", "",
+      "validate", "check a recipe without running it, or explain its keys", "",
       [](const ValidateOptions& options) { return std::make_unique<Validate>(options); });
 }
 
