@@ -13,9 +13,10 @@ namespace {
 using base::cat;
 using base::format_fixed;
 
-/// Lets long names break at underscores, and keeps "[low, high]" in one piece.
+/// Lets long names break at underscores and slashes, and keeps "[low, high]" in one piece.
 std::string breakable(const std::string& text) {
-  return base::replace_all(base::replace_all(escape(text), "_", "_<wbr>"), ", ", ",&nbsp;");
+  const std::string names = base::replace_all(base::replace_all(escape(text), "/", "/<wbr>"), "_", "_<wbr>");
+  return base::replace_all(names, ", ", ",&nbsp;");
 }
 
 std::string codes_text(const json& report) {

@@ -110,7 +110,7 @@ std::string tick_text(double value, double step) {
   if (step >= 1e3) return cat(general(value / 1e3, 4), "k");
   int digits = 0;
   for (double s = step; digits < 4 && std::abs(s - std::round(s)) > 1e-6; s *= 10) ++digits;
-  return base::format_fixed(value, digits);
+  return digits == 0 ? grouped(value) : base::format_fixed(value, digits);
 }
 
 std::string short_number(double value) {

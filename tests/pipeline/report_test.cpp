@@ -293,6 +293,7 @@ TEST(NiceTicks, AreRoundAndCover) {
 TEST(NumberText, HasTheDigitsThatMatter) {
   EXPECT_EQ(report::tick_text(0.5, 0.25), "0.50");
   EXPECT_EQ(report::tick_text(40, 20), "40");
+  EXPECT_EQ(report::tick_text(1500, 500), "1,500");
   EXPECT_EQ(report::tick_text(12000, 2000), "12k");
   EXPECT_EQ(report::tick_text(2e-5, 1e-5), "2e-05");
   EXPECT_EQ(report::tick_text(2.5, 2.5), "2.5");

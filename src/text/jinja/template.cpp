@@ -1,22 +1,20 @@
 #include "text/jinja/template.h"
 
 #include <algorithm>
-#include <cmath>
 #include <ctime>
-#include <limits>
 #include <map>
 #include <utility>
 
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 #include "text/jinja/builtins.h"
+#include "text/jinja/operators.h"
 
 namespace rqat::text::jinja {
 namespace {
 
 constexpr int64_t kMostSteps = 3'000'000;
 constexpr int kDeepestCall = 50;
-constexpr int64_t kLongestList = 100'000;
 
 enum class Flow { kNormal, kBreak, kContinue };
 
@@ -315,7 +313,7 @@ class Renderer {
         if (!is_test(e.name)) fail(e.line, base::cat("test '", e.name, "' is not supported"));
         return Value(apply_test(e.name, evaluate(*e.arguments[0]), arguments_of(e)));
       case ExpressionKind::kUnary:
-        return unary(e);
+        return apply_unary(e.name, evaluate(*e.arguments[0]));
       case ExpressionKind::kBinary:
         return binary(e);
       case ExpressionKind::kChain:
@@ -463,140 +461,21 @@ class Renderer {
     return Value(std::move(text));
   }
 
-  Value unary(const Expression& e) {
-    const Value value = evaluate(*e.arguments[0]);
-    if (e.name == "not") return Value(!value.truthy());
-    if (value.is_integer() && value.integer() == std::numeric_limits<int64_t>::min()) fail(e.line, "'-' overflows");
-    if (value.is_integer()) return Value(-value.integer());
-    if (value.is<double>()) return Value(-value.number());
-    fail(e.line, base::cat("'-' needs a number, got ", value.type_name()));
-  }
-
   Value binary(const Expression& e) {
     Value left = evaluate(*e.arguments[0]);
     if (e.name == "and") return left.truthy() ? evaluate(*e.arguments[1]) : left;
     if (e.name == "or") return left.truthy() ? left : evaluate(*e.arguments[1]);
-    const Value right = evaluate(*e.arguments[1]);
-    if (e.name == "==") return Value(equal(left, right));
-    if (e.name == "!=") return Value(!equal(left, right));
-    if (e.name == "in") return Value(contains(right, left));
-    if (e.name == "not in") return Value(!contains(right, left));
-    if (e.name == "~") return concatenate(left.text(), right.text());
-    if (e.name == "+" && left.is_string() && right.is_string()) return add_texts(left, right);
-    if (e.name == "+" && left.is_indexed() && right.is_indexed() && left.sequence() == right.sequence())
-      return concatenate(e, left, right);
-    if (e.name == "*" && (left.is_integer() || right.is_integer())) {
-      if (left.is_string() || left.is_indexed()) return repeat(e, left, right);
-      if (right.is_string() || right.is_indexed()) return repeat(e, right, left);
-    }
-    if (e.name == "%" && left.is_string()) return formatted(left, right);
-    const bool ordering = e.name[0] == '<' || e.name[0] == '>';
-    if (ordering && (left.is_string() || left.is_indexed())) {
-      return order(e, rqat::text::jinja::compare(left, right));
-    }
-    if (!left.is_number() || !right.is_number()) {
-      for (const Value* side : {&std::as_const(left), &right}) {
-        if (side->is_undefined()) fail(e.line, base::cat("'", side->name(), "' is undefined"));
-      }
-      fail(e.line, base::cat("operator '", e.name, "' does not fit ", left.type_name(), " and ", right.type_name()));
-    }
-    return arithmetic(e, left, right);
-  }
-
-  static Value concatenate(std::string left, const std::string& right) {
-    append(left, right);
-    return Value(std::move(left));
-  }
-
-  static Value add_texts(const Value& left, const Value& right) {
-    if (!left.is_markup() && !right.is_markup()) return concatenate(left.string(), right.string());
-    return Value::markup(concatenate(escaped(left).string(), escaped(right).string()).string());
-  }
-
-  Value concatenate(const Expression& e, const Value& left, const Value& right) const {
-    List items = left.list();
-    if (items.size() + right.list().size() > static_cast<size_t>(kLongestList))
-      fail(e.line, base::cat("list of more than ", kLongestList, " items"));
-    items.insert(items.end(), right.list().begin(), right.list().end());
-    return Value(std::move(items), left.sequence());
-  }
-
-  // The value of `e`, a comparison whose sides compare() as `sign`.
-  Value order(const Expression& e, int sign) const {
-    if (e.name == "<") return Value(sign < 0);
-    if (e.name == "<=") return Value(sign <= 0);
-    if (e.name == ">") return Value(sign > 0);
-    if (e.name == ">=") return Value(sign >= 0);
-    fail(e.line, base::cat("operator '", e.name, "' does not fit these values"));
-  }
-
-  Value repeat(const Expression& e, const Value& value, const Value& count) const {
-    if (!count.is_integer())
-      fail(e.line, base::cat("'*' does not fit ", value.type_name(), " and ", count.type_name()));
-    const auto times = static_cast<size_t>(std::max<int64_t>(count.integer(), 0));
-    const size_t size = value.is_string() ? value.string().size() : value.list().size();
-    const size_t most = value.is_string() ? kMostText : static_cast<size_t>(kLongestList);
-    if (size > 0 && times > most / size) fail(e.line, base::cat("'*' makes more than ", most, " items"));
-    if (value.is_string()) {
-      std::string out;
-      for (size_t i = 0; i < times; ++i) out += value.string();
-      return value.is_markup() ? Value::markup(std::move(out)) : Value(std::move(out));
-    }
-    List out;
-    for (size_t i = 0; i < times; ++i) out.insert(out.end(), value.list().begin(), value.list().end());
-    return Value(std::move(out), value.sequence());
+    return apply_binary(e.name, left, evaluate(*e.arguments[1]));
   }
 
   Value chain(const Expression& e) {
     Value left = evaluate(*e.arguments[0]);
     for (const auto& [name, operand] : e.keywords) {
       Value right = evaluate(*operand);
-      if (!holds(e, name, left, right)) return Value(false);
+      if (!comparison_holds(name, left, right)) return Value(false);
       left = std::move(right);
     }
     return Value(true);
-  }
-
-  bool holds(const Expression& e, const std::string& name, const Value& left, const Value& right) const {
-    if (name == "==") return equal(left, right);
-    if (name == "!=") return !equal(left, right);
-    if (name == "in") return contains(right, left);
-    if (name == "not in") return !contains(right, left);
-    const int sign = rqat::text::jinja::compare(left, right);
-    if (name == "<") return sign < 0;
-    if (name == "<=") return sign <= 0;
-    if (name == ">") return sign > 0;
-    if (name == ">=") return sign >= 0;
-    fail(e.line, base::cat("operator '", name, "' in a chain of comparisons"));
-  }
-
-  Value arithmetic(const Expression& e, const Value& left, const Value& right) const {
-    if (e.name[0] == '<' || e.name[0] == '>') return order(e, rqat::text::jinja::compare(left, right));
-    const bool whole = !left.is<double>() && !right.is<double>();
-    const double a = left.number(), b = right.number();
-    const bool divides = e.name == "/" || e.name == "//" || e.name == "%";
-    if (divides && b == 0) fail(e.line, "division by zero");
-    if (e.name == "/") return Value(a / b);
-    double result = 0;
-    if (e.name == "+") {
-      result = a + b;
-    } else if (e.name == "-") {
-      result = a - b;
-    } else if (e.name == "*") {
-      result = a * b;
-    } else if (e.name == "//") {
-      result = std::floor(a / b);
-    } else if (e.name == "%") {
-      result = a - b * std::floor(a / b);
-    } else if (e.name == "**") {
-      result = std::pow(a, b);
-      if (b < 0) return Value(result);
-    } else {
-      fail(e.line, base::cat("operator '", e.name, "' does not fit numbers"));
-    }
-    const bool fits = std::abs(result) < 9.0e15;  // exact in a double
-    if (whole && !fits) fail(e.line, base::cat("'", e.name, "' overflows"));
-    return whole ? Value(static_cast<int64_t>(result)) : Value(result);
   }
 
   const std::string& where_;
