@@ -96,6 +96,15 @@ std::pair<Part, std::string> split_path(const std::string& path, const pipeline:
 
 std::string help_of(const Part& part) { return cat(part.title, " has these keys:\n", base::help_text(*part.config)); }
 
+[[noreturn]] void unknown_key(const Part& part, const std::string& key) {
+  std::vector<std::string> known;
+  for (const FieldInfo& info : base::describe_config(*part.config)) known.push_back(info.key);
+  const std::string near = base::nearest(key, known);
+  throw base::UsageError(cat("--explain: ", part.title, " has no key '", key, "'",
+                             near.empty() ? "" : cat("; did you mean '", near, "'?"),
+                             " (its keys: ", base::join(known, ", "), ")"));
+}
+
 }  // namespace
 
 std::string explain_key(const std::string& key, const pipeline::Recipe* recipe) {
@@ -104,6 +113,7 @@ std::string explain_key(const std::string& key, const pipeline::Recipe* recipe) 
     if (part.config && rest.empty()) return help_of(part);
     const std::string text = part.config ? follow(part, rest) : "";
     if (!text.empty()) return text + value_text(key, *recipe);
+    if (part.config && rest != key) unknown_key(part, rest);
   }
   std::string text;
   std::vector<std::string> known;

@@ -194,6 +194,9 @@ TEST(Commands, ValidateShowsStagesAndExplains) {
   EXPECT_THAT(success("validate --config r.yaml --explain data.d.mapping.question"),
               AllOf(HasSubstr("question (mapping of a data: entry): column"), HasSubstr("in the recipe: task")));
   EXPECT_THAT(success("validate --explain optimizer.adamw.weight_decay"), HasSubstr("default"));
+  EXPECT_THAT(
+      workplace().run("validate --config r.yaml --explain quant.w2.num_bit").output,
+      HasSubstr("--explain: quant: entry has no key 'num_bit'; did you mean 'num_bits'? (its keys: num_bits, "));
   EXPECT_THAT(success("validate --config r.yaml --resolved quant.w2.num_bits=3"), HasSubstr("num_bits: 3"));
 }
 
