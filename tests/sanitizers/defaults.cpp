@@ -10,9 +10,10 @@
 
 #ifdef __SANITIZE_ADDRESS__
 // Leaks: LibTorch keeps its registries for ever. Container overflows: it is not instrumented, so a vector that grows on
-// its side and is read on ours looks overflowed.
+// its side and is read on ours looks overflowed. Absurd sizes: an allocation fails, as it does without sanitizers.
 extern "C" const char* __asan_default_options() {
-  return "detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1:strict_string_checks=1";
+  return "detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1:strict_string_checks=1:"
+         "allocator_may_return_null=1";
 }
 
 extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1:halt_on_error=1"; }
