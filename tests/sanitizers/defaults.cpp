@@ -20,8 +20,10 @@ extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1:ha
 #endif
 
 #ifdef __SANITIZE_THREAD__
+// Deadlocks are not looked for: mutexes that Gloo locks in its headers and releases inside its library count as held
+// for ever, and 64 of them are too many.
 extern "C" const char* __tsan_default_options() {
-  return "halt_on_error=1:second_deadlock_stack=1:history_size=4:suppressions=" RQAT_SOURCE_DIR
+  return "halt_on_error=1:detect_deadlocks=0:history_size=4:suppressions=" RQAT_SOURCE_DIR
          "/tests/sanitizers/tsan.supp";
 }
 
