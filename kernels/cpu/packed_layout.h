@@ -65,6 +65,10 @@ void dot_pairs(const PackedView& weight, int64_t first_pair, int64_t last_pair, 
 /// tile[(k / 2) * 2 width + 2 (n - 2 first_pair) + k % 2] for k < runs() * 32. Rows are written 16 at a time, so
 /// `width` is a multiple of 16 and those behind the last are filled with something finite.
 void lay_out_tile(const PackedView& weight, int64_t first_pair, int64_t last_pair, int64_t width, uint16_t* tile);
+/// out[m * ld_out + n] = sums[m * ld_sums + n] + bias[n] in bf16 for n < count, without a bias where it is null.
+/// `ld_sums` is a multiple of 16, at least `count`.
+void store_sums(const float* sums, int64_t ld_sums, int64_t batch, int64_t count, const float* bias, uint16_t* out,
+                int64_t ld_out);
 }  // namespace avx512
 
 }  // namespace rqat::ops::cpu

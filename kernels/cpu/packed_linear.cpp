@@ -23,6 +23,7 @@ namespace blas = at::native::cpublas;
 constexpr int64_t kTilePairs = 32;    ///< row pairs of W, hence twice as many columns of y, of a tile
 constexpr int64_t kRowsAtOnce = 64;   ///< rows of x in a product of a tile
 constexpr int64_t kRowStep = 16;      ///< rows of x are padded to a multiple, so that brgemm compiles few kernels
+constexpr int64_t kColumnStep = 32;   ///< columns of y of the last tile, the same
 constexpr int64_t kPairsOfTask = 16;  ///< fewer are not worth waking a thread
 
 float bf16_to_float(uint16_t value) {
@@ -64,8 +65,13 @@ int64_t many_rows() {
 }
 
 // Columns [begin, begin + count) of rows [first_row, first_row + batch) of the result, from sums [batch, ld].
-void store_sums(const PackedProduct& product, int64_t columns, const float* sums, int64_t ld, int64_t first_row,
-                int64_t batch, int64_t begin, int64_t count) {
+void store_sums(const PackedProduct& product, bool vectors, int64_t columns, const float* sums, int64_t ld,
+                int64_t first_row, int64_t batch, int64_t begin, int64_t count) {
+  if (vectors && product.bfloat16) {
+    avx512::store_sums(sums, ld, batch, count, product.bias ? product.bias + begin : nullptr,
+                       static_cast<uint16_t*>(product.out) + first_row * columns + begin, columns);
+    return;
+  }
   for (int64_t m = 0; m < batch; ++m) {
     const float* in = sums + m * ld;
     const int64_t offset = (first_row + m) * columns + begin;
@@ -82,7 +88,7 @@ void store_sums(const PackedProduct& product, int64_t columns, const float* sums
 // Calls product(tile's first pair, its last, first row of x, rows, sums [rows, 2 kTilePairs]) for all parts of the
 // result; `begin_tile(first pair, last pair)` comes before those of a tile.
 template <class BeginTile, class Multiply>
-void for_each_part(const PackedView& weight, const PackedProduct& product, const BeginTile& begin_tile,
+void for_each_part(const PackedView& weight, const PackedProduct& product, bool vectors, const BeginTile& begin_tile,
                    const Multiply& multiply) {
   constexpr int64_t kWidth = 2 * kTilePairs;
   at::parallel_for(0, weight.pairs(), kPairsOfTask, [&](int64_t first, int64_t last) {
@@ -93,7 +99,7 @@ void for_each_part(const PackedView& weight, const PackedProduct& product, const
       for (int64_t row = 0; row < product.batch; row += kRowsAtOnce) {
         const int64_t rows = std::min(kRowsAtOnce, product.batch - row);
         multiply(pair, end, row, rows, sums.data());
-        store_sums(product, weight.rows, sums.data(), kWidth, row, rows, 2 * pair, count);
+        store_sums(product, vectors, weight.rows, sums.data(), kWidth, row, rows, 2 * pair, count);
       }
     }
     blas::brgemm_release(true);
@@ -115,17 +121,17 @@ void multiply_vectors(const PackedView& weight, const PackedProduct& product) {
   }
   if (many) {
     for_each_part(
-        weight, product,
+        weight, product, true,
         [&](int64_t pair, int64_t end) { avx512::lay_out_tile(weight, pair, end, kWidth, tile_of<uint16_t>(weight)); },
-        [&](int64_t, int64_t, int64_t row, int64_t rows, float* sums) {
-          blas::brgemm(round_up(rows, kRowStep), kWidth, columns, columns, kWidth, kWidth, false,
-                       reinterpret_cast<const at::BFloat16*>(x + row * columns),
+        [&](int64_t pair, int64_t end, int64_t row, int64_t rows, float* sums) {
+          blas::brgemm(round_up(rows, kRowStep), round_up(2 * (end - pair), kColumnStep), columns, columns, kWidth,
+                       kWidth, false, reinterpret_cast<const at::BFloat16*>(x + row * columns),
                        reinterpret_cast<const at::BFloat16*>(tile_of<uint16_t>(weight)), sums, true);
         });
     return;
   }
   for_each_part(
-      weight, product, [](int64_t, int64_t) {},
+      weight, product, true, [](int64_t, int64_t) {},
       [&](int64_t pair, int64_t end, int64_t row, int64_t rows, float* sums) {
         avx512::dot_pairs(weight, pair, end, x + row * columns, columns, rows, sums, kWidth);
       });
@@ -167,7 +173,7 @@ void multiply_float(const PackedView& weight, const PackedProduct& product, bool
     x[size_t(i)] = product.bfloat16 ? bf16_to_float(static_cast<const uint16_t*>(product.x)[i])
                                     : static_cast<const float*>(product.x)[i];
   for_each_part(
-      weight, product,
+      weight, product, false,
       [&](int64_t pair, int64_t end) { dequantize_tile(weight, pair, end, product.bfloat16, tile_of<float>(weight)); },
       [&](int64_t, int64_t, int64_t row, int64_t rows, float* sums) {
         const float *a = x.data() + row * weight.columns, *tile = tile_of<float>(weight);

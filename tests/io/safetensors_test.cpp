@@ -82,6 +82,9 @@ TEST(Safetensors, StridedTensorsAreWrittenInRowOrder) {
 
 /// Tensors that were read are copies: the file's pages are let go, or a whole checkpoint would count twice.
 TEST(Safetensors, PagesOfTheFileDoNotStayInMemory) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "the thread sanitizer's notes about each page stay";
+#endif
   const TemporaryFolder folder;
   constexpr int64_t kBytes = int64_t{64} << 20;
   const std::string name = "w";

@@ -9,6 +9,7 @@
 #include "objective/objective_support.h"
 #include "rqat/base/error.h"
 #include "rqat/base/progress.h"
+#include "support/sanitizers.h"
 
 namespace rqat::objective {
 namespace {
@@ -250,12 +251,6 @@ TEST(Objectives, TeacherAndStudentAlikeGiveNoLossAndNoGradient) {
   }
 }
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr int64_t kKeptOfFreed = 256 << 20;  // the sanitizer's quarantine
-#else
-constexpr int64_t kKeptOfFreed = 0;
-#endif
-
 // A tensor of [rows, vocabulary] would be 805 MB.
 TEST(Objectives, MemoryStaysFarBelowTheVocabulary) {
   const int64_t rows = 4096, vocab = 49152, width = 8;
@@ -277,7 +272,7 @@ TEST(Objectives, MemoryStaysFarBelowTheVocabulary) {
     const int64_t before = base::peak_resident_bytes();
     const Computed computed = compute(*objective, large);
     EXPECT_TRUE(std::isfinite(computed.output.loss));
-    EXPECT_LT(base::peak_resident_bytes() - before, (150 << 20) + kKeptOfFreed) << name;
+    EXPECT_LT(base::peak_resident_bytes() - before, (150 << 20) + test::kKeptOfFreed) << name;
   }
 }
 
