@@ -141,7 +141,7 @@ std::vector<std::string> without_keys(std::vector<std::string> faults, const std
     for (const Argument& argument : arguments) {
       const std::string name = cat(shown_name(usage, argument.info.key), ": "),
                         both = cat(name, argument.info.key, ": ");
-      if (base::starts_with(fault, both)) fault = name + fault.substr(both.size());
+      if (base::starts_with(fault, both)) fault.erase(name.size(), both.size() - name.size());
     }
   }
   return faults;

@@ -191,7 +191,8 @@ TEST_F(Readers, FilesByPattern) {
   EXPECT_EQ(names("{c.json,a.jsonl}"), (std::vector<std::string>{"c.json", "a.jsonl"}));
   write("odd[1].jsonl", "");
   EXPECT_EQ(names("odd[1].jsonl"), (std::vector<std::string>{"odd[1].jsonl"})) << "a file of that very name";
-  expect_contains(message_of<base::IoError>([&] { names("*.csv"); }), "*.csv: no file fits this pattern (names are relative to ");
+  expect_contains(message_of<base::IoError>([&] { names("*.csv"); }),
+                  "*.csv: no file fits this pattern (names are relative to ");
 }
 
 TEST_F(Readers, OtherEndingsAreRefused) {
