@@ -196,7 +196,10 @@ std::vector<std::string> float16_faults(const quant::FakeQuantLinear& layer, con
 }
 
 std::vector<std::string> act_order_faults(const quant::FakeQuantLinear& layer, const std::string& format) {
-  if (!layer.format().act_order) return {};
+  // Of one group there is nothing to say; before there are weights, the format does not know.
+  const int64_t columns = layer.spec().in_features;
+  const bool one_group = layer.format().resolved_group(columns) == columns && !layer.input_order().defined();
+  if (!layer.format().act_order || one_group) return {};
   return {cat("groups are spread over the inputs (act-order), which ", format,
               " cannot say; export as gptq or hf_dequantized")};
 }

@@ -110,7 +110,7 @@ class CompressedTensors : public Exporter {
       const int64_t bits = layer->format().num_bits;
       if (bits < 2 || bits > 8)
         faults.push_back(cat("layer ", layer->name(), " has ", bits, " bits; 2 to 8 can be written"));
-      if (layer->format().act_order) spread.push_back(layer->name());
+      if (!act_order_faults(*layer, "").empty()) spread.push_back(layer->name());
       const int64_t group = layer->format().resolved_group(layer->spec().in_features);
       if (layer->spec().in_features % group != 0) {
         short_groups[group].push_back(cat(layer->name(), " [", layer->spec().in_features, " inputs]"));
