@@ -162,6 +162,10 @@ class SameAsOne(RanksTest):
         self.assertIn(b"act_order", formats[0])
         expected = [json.loads(line) for line in (self.folder / "one/cross_entropy/metrics.jsonl").read_text().splitlines()]
         self.assert_same(expected, rows(self.folder, "cross_entropy"))
+        self.run_ranks(2, spread, "output_dir=zero", "stages.cross_entropy.zero=1")
+        for name in ("model.safetensors", "rqat_state.safetensors"):
+            files = [(self.folder / run / "cross_entropy" / name).read_bytes() for run in ("out", "zero")]
+            self.assertEqual(*files)
 
     def test_layers_solved_by_different_ranks(self):
         self.write("  - {id: rtn, type: quantize, model: base, quant: w3, initializer: {rtn: {search: mse}}}\n")
