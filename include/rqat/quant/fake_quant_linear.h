@@ -42,10 +42,9 @@ class FakeQuantLinear : public nn::LinearBase {
   /// order is no permutation of the inputs.
   void restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master, const at::Tensor& codes,
                const at::Tensor& weight_master, const at::Tensor& input_order = {});
-  /// int64 [K]: column p of codes() and master_weight() is of input input_order()[p]. Undefined: column p is of input
-  /// p.
+  /// int64 [K]: column p of codes() and master_weight() is of input input_order()[p]. Undefined = 0, 1, 2 ...
   const at::Tensor& input_order() const { return input_order_; }
-  /// [N, K] whose columns are those of codes(), with the columns of inputs 0, 1, 2 ...: itself without an input order.
+  /// [N, K] with the columns of codes() -> with those of inputs 0, 1, 2 ...; itself without an input order.
   at::Tensor by_input(const at::Tensor& columns) const;
   /// int64 [K]: the group of each input.
   at::Tensor group_of_input() const;

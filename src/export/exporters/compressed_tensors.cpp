@@ -124,8 +124,8 @@ class CompressedTensors : public Exporter {
     }
     if (!spread.empty()) {
       faults.push_back(cat("groups of ", names_text(spread),
-                           " are spread over the inputs (act-order), which compressed-tensors says no more (actorder: "
-                           "group was removed in ",
+                           " are spread over the inputs (act-order), which compressed-tensors cannot say any more "
+                           "(actorder: group was removed in ",
                            kLayoutVersion, "); export as gptq or hf_dequantized"));
     }
     for (std::string& fault : fused_set_faults(linears)) faults.push_back(std::move(fault));
