@@ -10,6 +10,7 @@
 #include "rqat/pipeline/missing_model.h"
 #include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/stage.h"
+#include "rqat/ptq/initializer.h"
 #include "rqat/quant/policy.h"
 #include "rqat/quant/state.h"
 #include "rqat/train/trainer.h"
@@ -27,13 +28,41 @@ using pipeline::StageEntry;
 /// any.
 struct Origin {
   std::string source, policy;
+  bool act_order = false;  ///< the stage's initializer gives layers an input order
 };
+
+/// The initializer that a quantize stage names.
+struct QuantizeInitializer : base::Config {
+  base::Component initializer{"gptq"};
+  void fields(base::FieldVisitor& v) override {
+    v.component("initializer", initializer, ptq::initializers(), "how scales and codes are found");
+  }
+};
+
+/// A component of a stage's settings, whose own struct its file keeps to itself.
+template <class Part>
+Part read_part(const StageEntry& entry, const std::string& key) {
+  Part part;
+  const base::Node settings = base::write_config(*entry.config);
+  const base::Node* written = settings.find(key);
+  if (written == nullptr) return part;
+  base::Node node = base::Node::map(entry.where);
+  node.set(key, *written);
+  base::Faults faults;
+  base::read_config(part, node, cat("stages.", entry.id), faults);
+  faults.raise(cat(entry.type, " stage"));
+  return part;
+}
 
 Origin origin_of(const Recipe& recipe, std::string id) {
   Origin origin;
   while (recipe.models.count(id) == 0) {
     const pipeline::Uses uses = recipe.find_stage(id)->stage->uses();
-    if (origin.policy.empty() && !uses.quant.empty()) origin.policy = uses.quant.front();
+    if (origin.policy.empty() && !uses.quant.empty()) {
+      origin.policy = uses.quant.front();
+      const auto part = read_part<QuantizeInitializer>(*recipe.find_stage(id), "initializer");
+      origin.act_order = ptq::initializers().make(part.initializer)->gives_act_order();
+    }
     id = uses.models.front();
   }
   origin.source = id;
@@ -66,17 +95,9 @@ struct ExportFormats : base::Config {
 /// Formats and target engine of an export stage; the engine is "" when any will do.
 std::pair<std::vector<base::Component>, std::string> formats_of(const StageEntry& entry) {
   const base::Node settings = base::write_config(*entry.config);
-  const base::Node* written = settings.find("formats");
-  if (written == nullptr) return {};
-  base::Node node = base::Node::map(entry.where);
-  node.set("formats", *written);
-  ExportFormats config;
-  base::Faults faults;
-  base::read_config(config, node, cat("stages.", entry.id), faults);
-  faults.raise("export stage");
   const base::Node* engine = settings.find("target_engine");
   const bool named = engine != nullptr && engine->value() != "any";
-  return {config.formats, named ? engine->value() : ""};
+  return {read_part<ExportFormats>(entry, "formats").formats, named ? engine->value() : ""};
 }
 
 class Checker {
@@ -134,8 +155,12 @@ class Checker {
   void check_export(const StageEntry& entry) {
     const Origin origin = origin_of(recipe_, entry.stage->uses().models.front());
     if (!exists(origin)) return;
-    const quant::QuantPolicy* policy = origin.policy.empty() ? nullptr : &recipe_.quant.at(origin.policy);
-    const auto model = build_on_meta(recipe_.models.at(origin.source).path, policy);
+    std::optional<quant::QuantPolicy> policy;
+    if (!origin.policy.empty()) {
+      policy = recipe_.quant.at(origin.policy);
+      policy->act_order = origin.act_order;
+    }
+    const auto model = build_on_meta(recipe_.models.at(origin.source).path, policy ? &*policy : nullptr);
     const auto [formats, engine] = formats_of(entry);
     for (const base::Component& format : formats) {
       const auto exporter = exporting::exporters().make(format);

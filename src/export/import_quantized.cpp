@@ -9,6 +9,7 @@
 #include <set>
 
 #include "folder.h"
+#include "input_groups.h"
 #include "layers.h"
 #include "pack_quantized.h"
 #include "packed_layers.h"
@@ -182,6 +183,7 @@ class Checkpoint {
     }
     check_bits(name, format);
     format.scale_dtype = scale_dtype_of(name);
+    format.act_order = has_act_order(name, format);
     return format;
   }
 
@@ -219,6 +221,13 @@ class Checkpoint {
     return false;
   }
 
+  bool has_act_order(const std::string& name, const quant::QuantFormat& format) const {
+    if (method_ == Method::kAwq) return false;
+    const std::string tensor = name + (method_ == Method::kCompressedTensors ? ".weight_g_idx" : ".g_idx");
+    const int64_t columns = shape(name).columns;
+    return read_spread_groups(source_, tensor, columns, format.resolved_group(columns)).defined();
+  }
+
   std::string scale_dtype_of(const std::string& name) const {
     const std::string tensor = name + (method_ == Method::kCompressedTensors ? ".weight_scale" : ".scales");
     const at::ScalarType dtype = source_.info(tensor).dtype;
@@ -250,7 +259,8 @@ class Checkpoint {
 
 /// A layer as rqat keeps it.
 struct ImportedLayer {
-  at::Tensor codes;  ///< uint8 [N, K]
+  at::Tensor codes;        ///< uint8 [N, K]
+  at::Tensor input_order;  ///< int64 [K] of the columns of codes; undefined = the order of the inputs
   quant::QuantParams params;
   int64_t raised = 0;  ///< scales that were too small
 };
@@ -264,10 +274,14 @@ ImportedLayer import_layer(const Checkpoint& checkpoint, const std::string& name
   }
   ImportedLayer layer;
   layer.params = {quant::round_scale(stored.scale, format.scale_dtype), stored.zero_point.to(at::kByte)};
-  layer.codes = stored.codes.to(at::kByte);
+  if (stored.group_of_input.defined()) layer.input_order = order_of_groups(stored.group_of_input);
+  const auto ordered = [&](const at::Tensor& columns) {
+    return layer.input_order.defined() ? columns.index_select(1, layer.input_order) : columns;
+  };
+  layer.codes = ordered(stored.codes).to(at::kByte);
   layer.raised = at::ne(layer.params.scale, stored.scale).sum().item<int64_t>();
   if (layer.raised > 0) {
-    layer.codes = ops::quantize(stored.weight, layer.params.scale, layer.params.zero_point, format.num_bits,
+    layer.codes = ops::quantize(ordered(stored.weight), layer.params.scale, layer.params.zero_point, format.num_bits,
                                 format.resolved_group(stored.weight.size(1)));
   }
   return layer;
@@ -291,7 +305,8 @@ void plan_layer(const Checkpoint& checkpoint, const std::string& name, at::Scala
       base::log_warning(cat(name, ": ", read.raised, " of ", read.params.scale.numel(),
                             " scales were below the smallest normal number and were raised to it"));
     }
-    return ops::dequantize(read.codes, read.params.scale, read.params.zero_point, group, dtype);
+    const at::Tensor weight = ops::dequantize(read.codes, read.params.scale, read.params.zero_point, group, dtype);
+    return read.input_order.defined() ? weight.index_select(1, at::argsort(read.input_order)) : weight;
   });
   for (const StoredRows& part : shape.parts) {
     const auto rows = [part](const at::Tensor& tensor) {
@@ -303,6 +318,9 @@ void plan_layer(const Checkpoint& checkpoint, const std::string& name, at::Scala
                     [imported, rows, scale_type] { return rows(imported().params.scale).to(scale_type); });
     plans.state.add(part.name + ".weight_zero_point", at::kByte, {part.count, groups},
                     [imported, rows] { return rows(imported().params.zero_point); });
+    if (!format.act_order) continue;
+    plans.state.add(part.name + ".weight_input_order", at::kInt, {columns},
+                    [imported] { return imported().input_order.to(at::kInt); });
   }
 }
 

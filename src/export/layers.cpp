@@ -34,6 +34,13 @@ bool same_format(nn::LinearBase* first, nn::LinearBase* second) {
   return a && b ? a->format() == b->format() : a == b;
 }
 
+/// Of layers of one format.
+bool same_order(nn::LinearBase* first, nn::LinearBase* second) {
+  const quant::FakeQuantLinear *a = as_quantized(first), *b = as_quantized(second);
+  if (!a || !b || !a->input_order().defined() || !b->input_order().defined()) return true;
+  return at::equal(a->group_of_input(), b->group_of_input());
+}
+
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -78,6 +85,15 @@ int64_t StoredLinear::columns() const { return parts.front()->spec().in_features
 
 at::Tensor StoredLinear::codes() const {
   return joined(parts, [](nn::LinearBase* part) { return as_quantized(part)->codes(); });
+}
+
+at::Tensor StoredLinear::by_input(const at::Tensor& columns) const {
+  int64_t first = 0;
+  return joined(parts, [&](nn::LinearBase* part) {
+    const int64_t count = part->spec().out_features;
+    first += count;
+    return as_quantized(part)->by_input(columns.narrow(0, first - count, count));
+  });
 }
 
 quant::QuantParams StoredLinear::params() const {
@@ -179,6 +195,15 @@ std::vector<std::string> float16_faults(const quant::FakeQuantLinear& layer, con
   return {cat("some scales have no float16 value, which ", format, " keep; quantize with scale_dtype: float16")};
 }
 
+std::vector<std::string> act_order_faults(const quant::FakeQuantLinear& layer, const std::string& format) {
+  // Of one group there is nothing to say; before there are weights, the format does not know.
+  const int64_t columns = layer.spec().in_features;
+  const bool one_group = layer.format().resolved_group(columns) == columns && !layer.input_order().defined();
+  if (!layer.format().act_order || one_group) return {};
+  return {cat("groups are spread over the inputs (act-order), which ", format,
+              " cannot say; export as gptq or hf_dequantized")};
+}
+
 std::vector<std::string> stored_linear_faults(const std::vector<StoredLinear>& stored) {
   std::vector<std::string> faults;
   for (const StoredLinear& one : stored) {
@@ -202,9 +227,16 @@ std::vector<std::string> fused_set_faults(const Linears& linears) {
     for (size_t i = 0; i < fused_sets().size(); ++i) {
       if (fused_sets()[i].count(last) == 0) continue;
       const auto [place, fresh] = first.try_emplace(cat(linear->name().substr(0, dot), "#", i), linear);
-      if (fresh || same_format(place->second, linear)) continue;
-      faults.push_back(cat(place->second->name(), " is ", format_text(place->second), " but ", linear->name(), " is ",
-                           format_text(linear), ": engines fuse them, give them one format"));
+      if (fresh) continue;
+      if (!same_format(place->second, linear)) {
+        faults.push_back(cat(place->second->name(), " is ", format_text(place->second), " but ", linear->name(), " is ",
+                             format_text(linear), ": engines fuse them, give them one format"));
+      } else if (!same_order(place->second, linear)) {
+        faults.push_back(
+            cat(place->second->name(), " and ", linear->name(),
+                " group their inputs differently (act-order): engines fuse them and know one order; export "
+                "as hf_dequantized"));
+      }
     }
   }
   return faults;

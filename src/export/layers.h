@@ -28,7 +28,9 @@ struct StoredLinear {
   std::string format_text() const;  ///< "float" for one in float
   int64_t rows() const;
   int64_t columns() const;
-  at::Tensor codes() const;  ///< uint8 [rows, columns], on the CPU
+  at::Tensor codes() const;  ///< uint8 [rows, columns], on the CPU, in the order of the layer
+  /// [rows, columns] in the order of codes(), on the CPU, to that of the inputs.
+  at::Tensor by_input(const at::Tensor& columns) const;
   quant::QuantParams params() const;
   at::Tensor dense_weight() const;
 };
@@ -59,9 +61,12 @@ std::vector<std::string> layer_faults(
 /// (it has fewer exponents than bfloat16), before there are any none.
 std::vector<std::string> short_group_faults(const quant::FakeQuantLinear& layer);
 std::vector<std::string> float16_faults(const quant::FakeQuantLinear& layer, const std::string& format);
+/// Fault of a layer whose groups are spread over the inputs (act-order), which `format` cannot say.
+std::vector<std::string> act_order_faults(const quant::FakeQuantLinear& layer, const std::string& format);
 /// Faults for linears of one stored weight that differ in format.
 std::vector<std::string> stored_linear_faults(const std::vector<StoredLinear>& stored);
-/// Faults for members of a set that engines compute as one matrix (q/k/v; gate/up) and that differ in format.
+/// Faults for members of a set that engines compute as one matrix (q/k/v; gate/up) and that differ in format or input
+/// order.
 std::vector<std::string> fused_set_faults(const Linears& linears);
 
 /// Throws ConfigError with all faults, one a line.

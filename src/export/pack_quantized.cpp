@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "input_groups.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
 
@@ -84,17 +85,6 @@ at::Tensor read_zero_points(const io::TensorSource& source, const std::string& k
       .contiguous();
 }
 
-/// Files that were quantized in another order of inputs.
-void check_order(const io::TensorSource& source, const std::string& key, int64_t columns, int64_t group) {
-  if (!source.has(key)) return;
-  const at::Tensor in_order = at::arange(columns, at::kLong).floor_divide(group);
-  if (at::equal(source.read(key).to(at::kLong), in_order)) return;
-  throw base::IoError(cat(source.path().string(), ": tensor '", key, "' is not the input divided by the group size ",
-                          group,
-                          ": groups that are spread over the inputs (actorder: group) are not read; quantize with "
-                          "actorder: weight or none"));
-}
-
 }  // namespace
 
 PackedScheme scheme_of(const json& config, const std::string& name, const std::filesystem::path& file) {
@@ -154,8 +144,8 @@ StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedSche
     throw base::IoError(cat(where, ".weight_shape says [", rows, ", ", columns, "], not groups of ", group));
   }
 
-  check_order(source, name + ".weight_g_idx", columns, group);
   StoredLayer layer;
+  layer.group_of_input = read_spread_groups(source, name + ".weight_g_idx", columns, group);
   const at::Tensor words = read_as(source, name + ".weight_packed", {at::kInt});
   layer.codes = unpack_bits(words, scheme.num_bits, columns, where + ".weight_packed");
   if (layer.codes.size(0) != rows) fail_shape(where + ".weight_packed", words.sizes(), cat("[", rows, ", words]"));
@@ -171,8 +161,9 @@ StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedSche
     if (layer.zero_point.sizes() != at::IntArrayRef(grid))
       fail_shape(where + ".weight_zero_point", layer.zero_point.sizes(), cat(grid[0], " x ", grid[1]));
   }
-  const at::Tensor steps = layer.codes.view({rows, grid[1], group}) - layer.zero_point.unsqueeze(2);
-  layer.weight = (steps.to(at::kFloat) * layer.scale.unsqueeze(2)).view({rows, columns});
+  const at::Tensor groups = layer.group_of_input.defined() ? layer.group_of_input : contiguous_groups(columns, group);
+  const at::Tensor steps = layer.codes - layer.zero_point.index_select(1, groups);
+  layer.weight = steps.to(at::kFloat) * layer.scale.index_select(1, groups);
   return layer;
 }
 

@@ -28,7 +28,9 @@ PackedScheme scheme_of(const nlohmann::json& config, const std::string& name, co
 /// packed before May 2026: whole codes in each word. Throws IoError on other numbers of words.
 at::Tensor unpack_bits(const at::Tensor& words, int64_t num_bits, int64_t columns, const std::string& what);
 
-/// One layer of the folder. Throws IoError on a missing tensor, a wrong dtype or shape.
+/// One layer of the folder. Files of before August 2026 may have weight_g_idx int32 [K] (actorder: group). Throws
+/// IoError on a missing tensor, a wrong dtype or shape, and when weight_g_idx does not give each group its group_size
+/// inputs.
 StoredLayer read_pack_quantized(const io::TensorSource& source, const PackedScheme& scheme, const std::string& name);
 
 }  // namespace rqat::exporting

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "input_groups.h"
 #include "pack_quantized.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -48,10 +49,6 @@ at::Tensor weight_of(const StoredLayer& layer, const at::Tensor& group_of_column
   return (layer.codes - zeros).to(at::kFloat) * layer.scale.index_select(1, group_of_column);
 }
 
-at::Tensor groups_of(int64_t columns, int64_t group_size) {
-  return at::arange(columns, at::kLong).floor_divide(group_size);
-}
-
 }  // namespace
 
 StoredLayer read_gptq(const io::TensorSource& source, const std::string& name, int64_t num_bits, int64_t group_size,
@@ -66,14 +63,9 @@ StoredLayer read_gptq(const io::TensorSource& source, const std::string& name, i
   check_shape(source, name + ".qzeros", zeros, {groups, rows});
   if (zeros_minus_one) zeros = zeros.add(1).remainder(int64_t{1} << num_bits);
   layer.zero_point = zeros.t().contiguous();
-  const at::Tensor group_of_column = groups_of(columns, group_size);
-  if (source.has(name + ".g_idx") && !at::equal(source.read(name + ".g_idx").to(at::kLong), group_of_column)) {
-    fail(source, name + ".g_idx",
-         cat("is not the input divided by the group size ", group_size,
-             ": the file was quantized with act-order (desc_act), whose groups are spread over the inputs; that is not "
-             "read, quantize without desc_act (or with static groups)"));
-  }
-  layer.weight = weight_of(layer, group_of_column);
+  layer.group_of_input = read_spread_groups(source, name + ".g_idx", columns, group_size);
+  layer.weight =
+      weight_of(layer, layer.group_of_input.defined() ? layer.group_of_input : contiguous_groups(columns, group_size));
   return layer;
 }
 
@@ -91,7 +83,7 @@ StoredLayer read_awq(const io::TensorSource& source, const std::string& name, in
   const int64_t groups = (columns + group_size - 1) / group_size;
   check_shape(source, name + ".scales", layer.scale.t(), {groups, rows});
   check_shape(source, name + ".qzeros", layer.zero_point.t(), {groups, rows});
-  layer.weight = weight_of(layer, groups_of(columns, group_size));
+  layer.weight = weight_of(layer, contiguous_groups(columns, group_size));
   return layer;
 }
 
@@ -105,7 +97,7 @@ StoredLayer read_mlx(const io::TensorSource& source, const std::string& name, in
   check_shape(source, name + ".scales", layer.scale, {rows, groups});
   check_shape(source, name + ".biases", biases, {rows, groups});
   layer.zero_point = at::round(-biases / layer.scale).to(at::kInt);
-  const at::Tensor group_of_column = groups_of(columns, (columns + groups - 1) / groups);
+  const at::Tensor group_of_column = contiguous_groups(columns, (columns + groups - 1) / groups);
   layer.weight = layer.codes.to(at::kFloat) * layer.scale.index_select(1, group_of_column) +
                  biases.index_select(1, group_of_column);
   return layer;

@@ -11,7 +11,8 @@ namespace rqat::exporting {
 
 /// A GPTQ layer: qweight int32 [K b / 32, N], qzeros int32 [G, N b / 32], scales [G, N], g_idx int32 [K].
 /// `group_size` > 0: inputs that share a scale. `zeros_minus_one`: the file keeps z - 1 (checkpoint_format "gptq").
-/// Throws IoError on a missing tensor, a wrong dtype or shape, and when g_idx is not k / group_size (act-order).
+/// Throws IoError on a missing tensor, a wrong dtype or shape, and when g_idx does not give each group its `group_size`
+/// inputs.
 StoredLayer read_gptq(const io::TensorSource& source, const std::string& name, int64_t num_bits, int64_t group_size,
                       bool zeros_minus_one);
 

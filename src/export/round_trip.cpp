@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "input_groups.h"
 #include "layers.h"
 #include "rqat/base/error.h"
 #include "rqat/base/strings.h"
@@ -165,20 +166,36 @@ int64_t count_different(const at::Tensor& stored, const at::Tensor& expected, co
   return at::ne(stored.to(expected.device()), expected).sum().item<int64_t>();
 }
 
+/// W_hat in fp32.
+at::Tensor trained_weight(const quant::FakeQuantLinear& layer) {
+  return layer.by_input(layer.quantizer().dequantize(layer.codes(), layer.params(), layer.format(), at::kFloat));
+}
+
 /// Largest |stored - expected| in steps of the layer's grid.
 double weight_difference(const quant::FakeQuantLinear& layer, const at::Tensor& stored, const at::Tensor& scale) {
-  const at::Tensor expected = layer.quantizer().dequantize(layer.codes(), layer.params(), layer.format(), at::kFloat);
-  const int64_t columns = layer.spec().in_features, group = layer.format().resolved_group(columns);
-  const at::Tensor steps = scale.repeat_interleave(group, 1).slice(1, 0, columns);
+  const at::Tensor expected = trained_weight(layer);
+  const at::Tensor steps = scale.index_select(1, layer.group_of_input().to(scale.device()));
   return (stored.to(expected.device()) - expected).abs().div(steps).max().item<double>();
+}
+
+at::Tensor groups_of(const StoredLayer& stored, const quant::QuantFormat& format) {
+  if (stored.group_of_input.defined()) return stored.group_of_input;
+  const int64_t columns = stored.codes.size(1);
+  return contiguous_groups(columns, format.resolved_group(columns));
 }
 
 void compare_layer(const quant::FakeQuantLinear& layer, const StoredLayer& stored, const fs::path& folder,
                    RoundTrip& result) {
-  const at::Tensor codes = layer.codes().to(at::kInt);
+  const at::Tensor codes = layer.by_input(layer.codes()).to(at::kInt);
   const quant::QuantParams params = layer.params();
   result.codes_compared += codes.numel();
   result.codes_different += count_different(stored.codes, codes, layer.name() + ": codes", folder);
+  if (stored.scale.defined() && (stored.group_of_input.defined() || layer.input_order().defined())) {
+    const at::Tensor groups = layer.group_of_input();
+    result.parameters_compared += groups.numel();
+    result.parameters_different +=
+        count_different(groups_of(stored, layer.format()), groups, layer.name() + ": groups of the inputs", folder);
+  }
   if (stored.scale.defined()) {
     result.parameters_compared += params.scale.numel();
     result.parameters_different += count_different(stored.scale, params.scale, layer.name() + ": scale", folder);
@@ -222,10 +239,9 @@ std::string RoundTrip::text() const {
 RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vector<std::vector<int64_t>>& probe,
                   const StoredModel& stored) {
   RoundTrip result;
-  const auto trained_weight = [&](nn::LinearBase* linear) {
+  const auto weight_in_memory = [&](nn::LinearBase* linear) {
     const quant::FakeQuantLinear* layer = as_quantized(linear);
-    if (!layer) return linear->dense_weight();
-    return layer->quantizer().dequantize(layer->codes(), layer->params(), layer->format(), at::kFloat);
+    return layer ? trained_weight(*layer) : linear->dense_weight();
   };
   const auto stored_weight = [&](nn::LinearBase* linear) {
     const quant::FakeQuantLinear* layer = as_quantized(linear);
@@ -237,7 +253,7 @@ RoundTrip compare(model::CausalLM& model, const fs::path& folder, const std::vec
   const io::TensorMap others = other_tensors(model);
   const fs::path memory = "model in memory";
   const at::Tensor expected =
-      BlockwiseModel(model, model.config(), memory, trained_weight, [&](const std::string& name) {
+      BlockwiseModel(model, model.config(), memory, weight_in_memory, [&](const std::string& name) {
         return others.at(name);
       }).logits(probe);
   const at::Tensor got = BlockwiseModel(model, stored.config(), folder, stored_weight, stored.tensor).logits(probe);

@@ -13,12 +13,14 @@
 
 namespace rqat::exporting {
 
-/// One quantized layer as read from a folder.
+/// One quantized layer as read from a folder. Columns are in the order of the inputs.
 struct StoredLayer {
   at::Tensor codes;       ///< int32 [N, K], as the file gives them, also where they leave the format's range
   at::Tensor scale;       ///< fp32 [N, G]; undefined for formats that store none
   at::Tensor zero_point;  ///< int32 [N, G]; undefined for formats that store none
   at::Tensor weight;      ///< fp32 [N, K]: the matrix that a reader multiplies with
+  /// int64 [K]: the group of each input, where groups are spread over the inputs (act-order); undefined = k / group.
+  at::Tensor group_of_input;
   /// What rounding in the format explains of |weight - s (q - z)| / s; 0 = nothing, the weights must be equal.
   double weight_tolerance = 0;
 };

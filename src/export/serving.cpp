@@ -41,6 +41,7 @@ Needs needs_of(const Linears& linears) {
     const quant::QuantFormat& format = layer->format();
     (format.symmetric ? needs.symmetric_bits : needs.asymmetric_bits).insert(format.num_bits);
     needs.schemes.insert(scheme_for(*layer));
+    needs.act_order = needs.act_order || format.act_order;
     if (format.scale_dtype == "float16") needs.dtype = "float16";
   }
   return needs;

@@ -25,6 +25,7 @@ Scheme scheme_for(const quant::FakeQuantLinear& layer);
 struct Needs {
   std::set<int64_t> symmetric_bits, asymmetric_bits;
   std::set<Scheme> schemes;
+  bool act_order = false;  ///< groups of some layer are spread over its inputs
   std::string dtype;  ///< the compute dtype that keeps the scales exact: an engine in bfloat16 rounds float16 scales
   bool any_bits(std::initializer_list<int64_t> bits) const;
   bool any_asymmetric(std::initializer_list<int64_t> bits) const;

@@ -17,6 +17,8 @@ struct GptqOptions {
   int64_t block_size = 128;  ///< columns between two updates of the rest of the matrix
   double damping = 0.01;     ///< first try; doubled while the Cholesky factorisation fails, up to 1
   bool act_order = true;     ///< columns in descending diag H
+  /// Groups are of neighboring inputs; false: of columns that follow one another in that order (gptq_layer).
+  bool static_groups = true;
 };
 
 /// U of one Hessian: serves every linear that reads this input.

@@ -31,12 +31,15 @@ std::vector<int> deal(const std::vector<quant::FakeQuantLinear*>& layers, int ra
 void take_over(quant::FakeQuantLinear& layer, dist::Communicator& world, int owner) {
   quant::QuantParams params = layer.params();
   at::Tensor master = layer.master_weight();
+  const at::Tensor inputs = at::arange(layer.spec().in_features, master.options().dtype(at::kLong));
+  const at::Tensor order = layer.input_order().defined() ? layer.input_order() : inputs.clone();
   if (world.rank() != owner) {
     params = {at::empty_like(params.scale), at::empty_like(params.zero_point)};
     master = at::empty_like(master);
   }
-  for (const at::Tensor& tensor : {params.scale, params.zero_point, master}) world.broadcast(tensor, owner);
-  if (world.rank() != owner) layer.set_quantization(params, master);
+  for (const at::Tensor& tensor : {params.scale, params.zero_point, master, order}) world.broadcast(tensor, owner);
+  if (world.rank() == owner) return;
+  layer.set_quantization(params, master, at::equal(order, inputs) ? at::Tensor() : order);
 }
 
 LayerReport report_of(const quant::FakeQuantLinear& layer, const LayerReport& own, dist::Communicator& world,

@@ -47,6 +47,7 @@ void FakeQuantLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
     dense_ = at::empty({0}, weight.options());
     return;
   }
+  set_input_order({});
   weight_.master = weight.to(at::kFloat).contiguous().clone();
   const QuantParams params = quantizer_->search(weight_.master, format_, {});
   scale_.master = params.scale.clone();
@@ -55,7 +56,36 @@ void FakeQuantLinear::load(const at::Tensor& weight, const at::Tensor& bias) {
   refresh();
 }
 
-void FakeQuantLinear::set_quantization(const QuantParams& params, const at::Tensor& master) {
+void FakeQuantLinear::set_input_order(const at::Tensor& order) {
+  at::Tensor place;
+  if (order.defined()) {
+    const int64_t columns = spec().in_features;
+    const bool fits =
+        at::isIntegralType(order.scalar_type(), /*includeBool=*/false) && order.sizes() == at::IntArrayRef{columns};
+    if (fits) place = at::argsort(order.to(at::kLong));
+    if (!fits || !at::equal(order.to(at::kLong).index_select(0, place), at::arange(columns, place.options()))) {
+      throw base::IoError(base::cat(name(), ": the input order is no permutation of the ", columns, " inputs (",
+                                    c10::toString(order.scalar_type()), " ", order.sizes(), ")"));
+    }
+  }
+  format_.act_order = order.defined();
+  input_order_ = order.defined() ? order.to(at::kLong).contiguous() : at::Tensor();
+  place_of_input_ = place;
+}
+
+at::Tensor FakeQuantLinear::by_input(const at::Tensor& columns) const {
+  return place_of_input_.defined() ? columns.index_select(1, place_of_input_.to(columns.device())) : columns;
+}
+
+at::Tensor FakeQuantLinear::group_of_input() const {
+  const int64_t columns = spec().in_features;
+  const at::Tensor place = place_of_input_.defined() ? place_of_input_ : at::arange(columns, at::kLong);
+  return place.floor_divide(format_.resolved_group(columns));
+}
+
+void FakeQuantLinear::set_quantization(const QuantParams& params, const at::Tensor& master,
+                                       const at::Tensor& input_order) {
+  if (input_order.defined()) set_input_order(input_order);
   scale_.master = round_scale(params.scale, format_.scale_dtype);
   zero_point_.master = params.zero_point.to(at::kFloat);
   if (master.defined()) weight_.master = master.to(at::kFloat).contiguous();
@@ -64,8 +94,9 @@ void FakeQuantLinear::set_quantization(const QuantParams& params, const at::Tens
 }
 
 void FakeQuantLinear::restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master,
-                              const at::Tensor& codes, const at::Tensor& weight_master) {
+                              const at::Tensor& codes, const at::Tensor& weight_master, const at::Tensor& input_order) {
   const at::Device device = dense_.defined() ? dense_.device() : codes.device();
+  set_input_order(input_order.defined() ? input_order.to(device) : input_order);
   awaits_state_ = false;
   scale_.master = scale_master.to(device, at::kFloat).contiguous();
   zero_point_.master = zero_point_master.to(device, at::kFloat).contiguous();
@@ -114,6 +145,7 @@ void FakeQuantLinear::make_dense() {
   } else {
     dense_ = quantizer_->dequantize(codes(), params(), format_, dtype_);
   }
+  dense_ = by_input(dense_);
 }
 
 void FakeQuantLinear::make_packed() {
@@ -126,7 +158,9 @@ void FakeQuantLinear::make_packed() {
 
 at::Tensor FakeQuantLinear::dense_weight() {
   if (dense_.defined()) return dense_;
-  if (execution_ == nn::Execution::kPacked) return quantizer_->dequantize(codes(), params(), format_, dtype_);
+  if (execution_ == nn::Execution::kPacked) {
+    return by_input(quantizer_->dequantize(codes(), params(), format_, dtype_));
+  }
   make_dense();
   return dense_;
 }
@@ -167,6 +201,7 @@ void FakeQuantLinear::reduce_gradients() {
     gradient_.zero_();
     return;
   }
+  if (input_order_.defined()) gradient_ = gradient_.index_select(1, input_order_);
   EstimatorGradients gradients = estimator_->reduce({gradient_, weight_.master, params(), &format_});
   if (weight_.trainable) weight_.grad = gradients.weight;
   if (gradients.scale.defined() && scale_.trainable) scale_.grad = gradients.scale;
@@ -228,7 +263,7 @@ int64_t FakeQuantLinear::weight_bytes() const {
 }
 
 at::Tensor FakeQuantLinear::packed_forward(const at::Tensor& x) {
-  return ops::packed_linear(x, packed_, bias_.compute);
+  return ops::packed_linear(input_order_.defined() ? x.index_select(-1, input_order_) : x, packed_, bias_.compute);
 }
 
 at::Tensor FakeQuantLinear::weight_grad_buffer() {

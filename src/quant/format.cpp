@@ -33,12 +33,12 @@ double QuantFormat::bits_per_weight(int64_t in_features) const {
 
 std::string QuantFormat::text() const {
   const std::string group = group_size > 0 ? "_g" + std::to_string(group_size) : "_channel";
-  return base::cat("w", num_bits, group, symmetric ? "_sym" : "_asym");
+  return base::cat("w", num_bits, group, symmetric ? "_sym" : "_asym", act_order ? "_act_order" : "");
 }
 
 bool QuantFormat::operator==(const QuantFormat& other) const {
   return quantizer == other.quantizer && num_bits == other.num_bits && symmetric == other.symmetric &&
-         group_size == other.group_size && scale_dtype == other.scale_dtype;
+         group_size == other.group_size && scale_dtype == other.scale_dtype && act_order == other.act_order;
 }
 
 at::Tensor round_scale(const at::Tensor& scale, const std::string& scale_dtype) {

@@ -17,6 +17,7 @@ using base::cat;
 using nlohmann::json;
 
 constexpr int kFormatVersion = 1;
+constexpr const char* kActOrder = "act_order";
 
 template <class Function>
 void for_each_quantized(const std::vector<nn::LinearBase*>& layers, Function function) {
@@ -29,6 +30,12 @@ QuantFormat read_format(const json& value, const std::string& where) {
   QuantFormat format;
   base::Node node = base::Node::map();
   for (const auto& [key, field] : value.items()) {
+    if (key == kActOrder) {  // no setting of a recipe
+      if (!field.is_boolean())
+        throw base::IoError(cat(where, ".", key, " is ", field.dump(), ", expected true or false"));
+      format.act_order = field.get<bool>();
+      continue;
+    }
     node.set(key, base::Node::scalar(field.is_string() ? field.get<std::string>() : field.dump()));
   }
   base::Faults faults;
@@ -53,6 +60,7 @@ std::string write_formats(const std::map<std::string, QuantFormat>& formats) {
                     {"symmetric", format.symmetric},
                     {"group_size", format.group_size},
                     {"scale_dtype", format.scale_dtype}};
+    if (format.act_order) layers[name][kActOrder] = true;
   }
   return json({{"format_version", kFormatVersion}, {"layers", layers}}).dump(1) + "\n";
 }
@@ -89,6 +97,7 @@ std::map<std::string, at::Tensor> state_tensors(const std::vector<nn::LinearBase
     if (!at::equal(params.zero_point.to(at::kFloat), layer.zero_point_master())) {
       tensors[prefix + "_zero_point_master"] = layer.zero_point_master();
     }
+    if (layer.input_order().defined()) tensors[prefix + "_input_order"] = layer.input_order().to(at::kInt);
     const at::Tensor& master = layer.master_weight();
     if (master.defined() &&
         !at::equal(master, layer.quantizer().dequantize(codes, params, layer.format(), at::kFloat))) {
@@ -123,7 +132,9 @@ void load_state(const std::vector<nn::LinearBase*>& layers, const std::map<std::
     if (optional("_scale_master").defined()) scale = required("_scale_master", {rows, groups});
     if (optional("_zero_point_master").defined()) zero_point = required("_zero_point_master", {rows, groups});
     const at::Tensor master = optional("_master").defined() ? required("_master", {rows, columns}) : at::Tensor();
-    layer.restore(scale, zero_point, ops::unpack_codes(packed, bits, columns), master);
+    at::Tensor order = optional("_input_order");
+    if (layer.format().act_order || order.defined()) order = required("_input_order", {columns});
+    layer.restore(scale, zero_point, ops::unpack_codes(packed, bits, columns), master, order);
   });
 }
 

@@ -137,6 +137,36 @@ TEST(TargetEngine, RefusesARecipeBeforeItRuns) {
   EXPECT_EQ(outcome(recipe("awq", "vllm", "num_bits: 4")).exit_code, 0);
 }
 
+/// An order of the inputs that an initializer will give, and one that is there.
+TEST(TargetEngine, KnowsOfActOrderBeforeARecipeRuns) {
+  const auto outcome = [](const std::string& format, const std::string& settings) {
+    workplace().write("order.yaml",
+                      "name: o\noutput_dir: o\nmodels: {base: {path: model}}\n"
+                      "quant: {q: {num_bits: 4, group_size: 32, symmetric: true}}\n"
+                      "data: {d: {generators: [comparison], split: train, num_examples: 4}}\nstages:\n"
+                      "  - {id: ptq, type: quantize, model: base, quant: q, initializer: {gptq: {" +
+                          settings +
+                          "}}, calibration: {data: d}}\n"
+                          "  - {id: files, type: export, model: ptq, formats: [" +
+                          format + "]}\n");
+    return workplace().run("validate --config order.yaml");
+  };
+  EXPECT_THAT(outcome("awq", "static_groups: false").output,
+              AllOf(HasSubstr("stages.files: format awq cannot hold the model"), HasSubstr("act-order"),
+                    HasSubstr("export as gptq or hf_dequantized")));
+  EXPECT_EQ(outcome("gptq", "static_groups: false").exit_code, 0);
+  EXPECT_EQ(outcome("awq", "static_groups: true").exit_code, 0);
+
+  success(
+      "train --config order.yaml --quiet stages.ptq.initializer.gptq.static_groups=false stages.files.formats=[gptq]");
+  EXPECT_THAT(success("inspect o/ptq --filter q_proj"), HasSubstr("w4_g32_sym_act_order"));
+  EXPECT_THAT(success("inspect o/files/gptq --filter q_proj"), HasSubstr("w4_g32_sym_act_order"));
+  success("convert o/files/gptq from_order --dtype float32");
+  const Outcome refused = workplace().run("export --model from_order --format gguf --out refused");
+  EXPECT_NE(refused.exit_code, 0);
+  EXPECT_THAT(refused.output, HasSubstr("act-order"));
+}
+
 TEST(TargetEngine, IsInTheReport) {
   workplace().write("report.yaml",
                     "name: r\noutput_dir: r\n" + recipe("gptq, awq", "sglang", "num_bits: 4, symmetric: true"));

@@ -1,6 +1,5 @@
 #include "quantized_model.h"
 #include "rqat/export/import.h"
-#include "rqat/quant/state.h"
 
 namespace rqat::exporting {
 namespace {
@@ -36,12 +35,7 @@ TEST_P(Import, KeepsCodesScalesAndZeroPoints) {
     EXPECT_EQ(formats.at(name).resolved_group(64), format.resolved_group(64));
   }
 
-  quant::QuantLayerFactory factory(formats, base::Component("clipped_ste"));
-  const auto model = model::load_model(imported, factory, at::kFloat, at::kCPU);
-  const io::SafetensorsReader state(imported / "rqat_state.safetensors");
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, info] : state.tensors()) tensors.emplace(name, state.read(name));
-  quant::load_state(model->linears(), tensors);
+  const auto model = load_stage(imported);
   for (const auto& [name, tensor] : quantized.model->weights()) {
     EXPECT_TRUE(at::equal(model->weights().at(name), tensor)) << name;
   }
@@ -95,13 +89,6 @@ TEST_F(Foreign, ZerosThatContradictTheVersion) {
       [](json& config) { config["quantization_config"].erase("checkpoint_format"); });  // old files: version 1
   EXPECT_THAT(failure(), AllOf(HasSubstr("says checkpoint_format gptq and sym"), HasSubstr("are those of gptq_v2")));
   EXPECT_FALSE(std::filesystem::exists(imported()));
-}
-
-TEST_F(Foreign, ActOrderIsNamed) {
-  change_tensors(quantized.out, [](io::TensorMap& tensors) {
-    tensors[std::string(kUp) + ".g_idx"] = at::arange(64, at::kInt).remainder(2).to(at::kInt);
-  });
-  EXPECT_THAT(failure(), AllOf(HasSubstr(std::string(kUp) + ".g_idx"), HasSubstr("act-order"), HasSubstr("desc_act")));
 }
 
 TEST_F(Foreign, OtherMethodsAndVersions) {
@@ -174,12 +161,6 @@ TEST(ImportCompressedTensors, OlderPacking) {
   import_quantized(quantized.out, imported, "float32");
   for (const auto& [name, tensor] : quantized.model->weights())
     EXPECT_TRUE(at::equal(read_tensors(imported).at(name), tensor)) << name;
-  change_tensors(quantized.out, [&](io::TensorMap& tensors) {
-    tensors[std::string(kUp) + ".weight_g_idx"] = at::arange(64, at::kInt).remainder(2).to(at::kInt);
-  });
-  std::filesystem::remove_all(imported);
-  EXPECT_THAT(message_of<base::IoError>([&] { import_quantized(quantized.out, imported, "float32"); }),
-              AllOf(HasSubstr("weight_g_idx"), HasSubstr("actorder")));
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "rqat/io/json_file.h"
 #include "rqat/quant/fake_quant_linear.h"
 #include "rqat/quant/policy.h"
+#include "rqat/quant/state.h"
 #include "support/messages.h"
 
 namespace rqat::exporting {
@@ -81,20 +82,26 @@ inline void write_tokenizer(const std::filesystem::path& folder, int64_t tokens 
 /// What exporters copy and edit.
 inline void write_source(const std::filesystem::path& folder, const model::ModelConfig& config) {
   std::filesystem::create_directories(folder);
-  const nlohmann::json json{{"model_type", config.model_type},
-                            {"architectures", {"LlamaForCausalLM"}},
-                            {"vocab_size", config.vocab_size},
-                            {"hidden_size", config.hidden_size},
-                            {"intermediate_size", config.intermediate_size},
-                            {"num_hidden_layers", config.num_hidden_layers},
-                            {"num_attention_heads", config.num_attention_heads},
-                            {"num_key_value_heads", config.num_key_value_heads},
-                            {"head_dim", config.head_dim},
-                            {"max_position_embeddings", config.max_position_embeddings},
-                            {"rms_norm_eps", config.rms_norm_eps},
-                            {"rope_theta", config.rope.theta},
-                            {"tie_word_embeddings", config.tie_word_embeddings},
-                            {"torch_dtype", "bfloat16"}};
+  nlohmann::json json{{"model_type", config.model_type},
+                      {"architectures", {"LlamaForCausalLM"}},
+                      {"vocab_size", config.vocab_size},
+                      {"hidden_size", config.hidden_size},
+                      {"intermediate_size", config.intermediate_size},
+                      {"num_hidden_layers", config.num_hidden_layers},
+                      {"num_attention_heads", config.num_attention_heads},
+                      {"num_key_value_heads", config.num_key_value_heads},
+                      {"head_dim", config.head_dim},
+                      {"max_position_embeddings", config.max_position_embeddings},
+                      {"rms_norm_eps", config.rms_norm_eps},
+                      {"rope_theta", config.rope.theta},
+                      {"tie_word_embeddings", config.tie_word_embeddings},
+                      {"torch_dtype", "bfloat16"}};
+  if (config.num_experts > 0) {
+    json.update({{"num_experts", config.num_experts},
+                 {"num_experts_per_tok", config.num_experts_per_tok},
+                 {"moe_intermediate_size", config.moe_intermediate_size},
+                 {"norm_topk_prob", config.norm_topk_prob}});
+  }
   io::write_json(folder / "config.json", json);
   base::write_file(folder / "tokenizer.json", "{\"of\": \"the source\"}");
   base::write_file(folder / "chat_template.jinja", "template");
@@ -185,6 +192,18 @@ inline void change_tensors(const std::filesystem::path& folder, const std::funct
   io::TensorMap tensors = read_tensors(folder);
   change(tensors);
   io::write_safetensors(folder / "model.safetensors", tensors);
+}
+
+/// A stage folder as a model in float32.
+inline std::unique_ptr<model::CausalLM> load_stage(const std::filesystem::path& folder) {
+  quant::QuantLayerFactory factory(quant::read_formats(base::read_file(folder / "rqat_quant.json"), "rqat_quant.json"),
+                                   base::Component("clipped_ste"));
+  auto model = model::load_model(folder, factory, at::kFloat, at::kCPU);
+  const io::SafetensorsReader state(folder / "rqat_state.safetensors");
+  io::TensorMap tensors;
+  for (const auto& [name, info] : state.tensors()) tensors.emplace(name, state.read(name));
+  quant::load_state(model->linears(), tensors);
+  return model;
 }
 
 using test::message_of;

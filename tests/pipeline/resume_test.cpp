@@ -1,4 +1,5 @@
 // Runs that are interrupted, fail or find other settings, inside this process.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -7,6 +8,7 @@
 #include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/progress.h"
+#include "rqat/io/safetensors.h"
 #include "rqat/pipeline/runner.h"
 
 namespace rqat::pipeline {
@@ -84,6 +86,21 @@ TEST_F(Resume, StoppedAfterEveryStepAndBlockItEndsLikeTheWhole) {
   expect_contains(messages[3], "stage gptq: stopped after block 1, saved in ");
   run();
   expect_same_results(results_of(out()), uninterrupted());
+}
+
+/// Quantization block by block, training, rollouts on packed codes.
+TEST_F(Resume, LayersKeepTheirInputOrder) {
+  const std::vector<std::string> spread{"stages.gptq.initializer.gptq.static_groups=false", "quant.w3.group_size=8"};
+  for (int stops = 0; !run_a_little(spread).empty(); ++stops) ASSERT_LE(stops, 40);
+  run(spread);
+  expect_same_results(results_of(out()), uninterrupted(spread));
+  const std::string order = "model.layers.1.mlp.down_proj.weight_input_order";
+  const io::SafetensorsReader first(out() / "gptq/rqat_state.safetensors"), last(out() / "rl/rqat_state.safetensors");
+  EXPECT_TRUE(at::equal(first.read(order), last.read(order)));
+  EXPECT_FALSE(at::equal(first.read(order), at::arange(32, at::kInt)));
+  EXPECT_EQ(base::read_file(out() / "gptq/rqat_quant.json"), base::read_file(out() / "rl/rqat_quant.json"));
+  const std::string codes = "model.layers.1.mlp.down_proj.weight_packed";
+  EXPECT_FALSE(at::equal(first.read(codes), last.read(codes)));
 }
 
 TEST_F(Resume, MetricsHaveEachStepOnce) {

@@ -142,7 +142,8 @@ TEST(GptqTest, BeatsRtnOnTheModelsOutput) {
   const char* policy = "{num_bits: 3, group_size: 32}";
   const auto rtn = quantized_model(policy);
   make_initializer("rtn", "{search: mse}")->initialize(*rtn, {}, {});
-  for (const char* options : {"{}", "{act_order: false}", "{true_sequential: false}", "{search: minmax}"}) {
+  for (const char* options :
+       {"{}", "{act_order: false}", "{true_sequential: false}", "{search: minmax}", "{static_groups: false}"}) {
     const auto gptq = quantized_model(policy);
     make_initializer("gptq", options)->initialize(*gptq, calibration, {});
     EXPECT_LT(hidden_error(*gptq, *reference, calibration), hidden_error(*rtn, *reference, calibration)) << options;
@@ -151,11 +152,14 @@ TEST(GptqTest, BeatsRtnOnTheModelsOutput) {
 
 // The reported error, from inputs collected independently: those that the finished model itself produces, because each
 // layer was solved for the inputs of its quantized predecessors.
-TEST(GptqTest, ErrorsAreThoseOnTheInputsOfTheQuantizedModel) {
+class GptqErrors : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Groups, GptqErrors, testing::Values("{}", "{static_groups: false}"));
+
+TEST_P(GptqErrors, AreThoseOnTheInputsOfTheQuantizedModel) {
   const auto model = quantized_model("{num_bits: 2, group_size: 32}"),
              original = quantized_model("{num_bits: 2, group_size: 32}");
   const Calibration calibration = random_calibration();
-  const auto reports = make_initializer("gptq")->initialize(*model, calibration, {});
+  const auto reports = make_initializer("gptq", GetParam())->initialize(*model, calibration, {});
   std::map<std::string, std::vector<at::Tensor>> seen;
   for (nn::LinearBase* layer : model->linears()) {
     layer->set_input_observer(
@@ -168,9 +172,10 @@ TEST(GptqTest, ErrorsAreThoseOnTheInputsOfTheQuantizedModel) {
   const auto layers = quantized_linears(model->linears()), originals = quantized_linears(original->linears());
   for (size_t i = 0; i < layers.size(); ++i) {
     const at::Tensor x = at::cat(seen.at(layers[i]->name())), w = originals[i]->master_weight().to(at::kDouble);
-    const at::Tensor difference = layers[i]->master_weight().to(at::kDouble) - w;
+    const at::Tensor difference = layers[i]->dense_weight().to(at::kDouble) - w;
     const double error = (x.matmul(difference.t()).square().sum() / x.matmul(w.t()).square().sum()).item<double>();
     EXPECT_NEAR(reports[i].error, error, error * 1e-3) << reports[i].layer;
+    EXPECT_EQ(layers[i]->input_order().defined(), layers[i]->format().act_order);
     EXPECT_FALSE(reports[i].fallback) << reports[i].layer << ": " << reports[i].note;
     EXPECT_LT(reports[i].error, reports[i].rtn_error);
   }

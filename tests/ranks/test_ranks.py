@@ -152,6 +152,21 @@ class SameAsOne(RanksTest):
             files = [(self.folder / run / "kl_forward" / name).read_bytes() for run in ("two", "out")]
             self.assertEqual(*files)
 
+    def test_layers_with_an_input_order_solved_by_different_ranks(self):
+        self.write(supervised("cross_entropy"))
+        spread = "stages.gptq.initializer.gptq.static_groups=false"
+        self.run_ranks(0, "output_dir=one", spread)
+        self.run_ranks(2, spread)
+        formats = [(self.folder / run / "gptq/rqat_quant.json").read_bytes() for run in ("one", "out")]
+        self.assertEqual(*formats)
+        self.assertIn(b"act_order", formats[0])
+        expected = [json.loads(line) for line in (self.folder / "one/cross_entropy/metrics.jsonl").read_text().splitlines()]
+        self.assert_same(expected, rows(self.folder, "cross_entropy"))
+        self.run_ranks(2, spread, "output_dir=zero", "stages.cross_entropy.zero=1")
+        for name in ("model.safetensors", "rqat_state.safetensors"):
+            files = [(self.folder / run / "cross_entropy" / name).read_bytes() for run in ("out", "zero")]
+            self.assertEqual(*files)
+
     def test_layers_solved_by_different_ranks(self):
         self.write("  - {id: rtn, type: quantize, model: base, quant: w3, initializer: {rtn: {search: mse}}}\n")
         self.run_ranks(0, "output_dir=one")

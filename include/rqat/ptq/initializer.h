@@ -45,6 +45,8 @@ class Initializer {
  public:
   virtual ~Initializer() = default;
   virtual bool needs_calibration() const { return false; }
+  /// Whether layers of several groups get an input order (QuantFormat::act_order), which few file formats can say.
+  virtual bool gives_act_order() const { return false; }
   /// `model` is built with quantised linears holding float masters. Afterwards each has its parameters and
   /// master = W_hat (so that step 0 of QAT has exactly these codes). `progress(done, total, status)` may be empty.
   /// Throws DataError when calibration is needed and empty, or a layer holds codes without a float weight.

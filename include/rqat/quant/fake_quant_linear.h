@@ -1,4 +1,8 @@
 // A linear layer that owns master, W_hat and codes, so that there is nothing to convert.
+//
+// A layer may have an input order (act-order of GPTQ): then the columns of master and codes, and with them the groups,
+// are of inputs in that order, and group = column / group_size holds as everywhere. What the outside multiplies with,
+// and its gradient, keep the order of the inputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,14 +32,22 @@ class FakeQuantLinear : public nn::LinearBase {
   /// and device are kept. Until restore() the layer has no weight.
   void await_state() { awaits_state_ = true; }
   /// Installs parameters found by an initializer: scale is rounded, and the master may be replaced (e.g. by GPTQ's
-  /// W_hat).
-  void set_quantization(const QuantParams& params, const at::Tensor& master);
+  /// W_hat), its columns in the layer's input order: in `input_order`, or when that is undefined, in the one it has.
+  /// Throws IoError when the order is no permutation of the inputs.
+  void set_quantization(const QuantParams& params, const at::Tensor& master, const at::Tensor& input_order = {});
   /// Parameters as the forward uses them: rounded scale, integer zero point.
   QuantParams params() const;
-  /// Restores a stored layer: unrounded parameter masters, codes, and the weight master (undefined = it equals W_hat).
-  /// Throws IoError when the master does not give these codes.
+  /// Restores a stored layer: unrounded parameter masters, codes, the weight master (undefined = it equals W_hat), and
+  /// the input order (undefined = that of the inputs). Throws IoError when the master does not give these codes, or the
+  /// order is no permutation of the inputs.
   void restore(const at::Tensor& scale_master, const at::Tensor& zero_point_master, const at::Tensor& codes,
-               const at::Tensor& weight_master);
+               const at::Tensor& weight_master, const at::Tensor& input_order = {});
+  /// int64 [K]: column p of codes() and master_weight() is of input input_order()[p]. Undefined = 0, 1, 2 ...
+  const at::Tensor& input_order() const { return input_order_; }
+  /// [N, K] with the columns of codes() -> with those of inputs 0, 1, 2 ...; itself without an input order.
+  at::Tensor by_input(const at::Tensor& columns) const;
+  /// int64 [K]: the group of each input.
+  at::Tensor group_of_input() const;
   /// Present codes, uint8 [N, K].
   at::Tensor codes() const;
   /// fp32 master; undefined for a restored layer that was not trained since, and where another rank keeps it.
@@ -67,6 +79,7 @@ class FakeQuantLinear : public nn::LinearBase {
 
  private:
   void check_shapes(const at::Tensor& weight, const at::Tensor& bias) const;
+  void set_input_order(const at::Tensor& order);
   void make_dense();
   void make_packed();
   void count_flips();
@@ -79,9 +92,10 @@ class FakeQuantLinear : public nn::LinearBase {
   at::Tensor gradient_;                               // G fp32
   at::Tensor dense_;                                  // W_hat in the compute dtype
   ops::PackedWeight packed_;
-  at::Tensor codes_;       // of a layer without a weight master here, while it is not packed
-  at::Tensor last_codes_;  // for counting flips
-  at::Tensor last_scale_;  // rounded, of the last refresh(): for estimators that hold codes
+  at::Tensor codes_;                         // of a layer without a weight master here, while it is not packed
+  at::Tensor last_codes_;                    // for counting flips
+  at::Tensor last_scale_;                    // rounded, of the last refresh(): for estimators that hold codes
+  at::Tensor input_order_, place_of_input_;  // int64 [K], each the inverse of the other; undefined without an order
   at::ScalarType dtype_ = at::kFloat;
   nn::Execution execution_ = nn::Execution::kTrain;
   bool awaits_state_ = false;

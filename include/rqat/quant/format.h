@@ -18,6 +18,9 @@ struct QuantFormat : base::Config {
   bool symmetric = false;    ///< zero_point fixed at 2^(num_bits-1)
   int64_t group_size = 128;  ///< inputs that share a scale; -1 = the whole row (per channel). A last group may be short
   std::string scale_dtype = "float16";  ///< float16 | bfloat16: scales are rounded to it, in training too
+  /// Groups are of inputs in an order of the layer's own (act-order; FakeQuantLinear::input_order). Not a setting: it
+  /// is a property of weights that come with such an order.
+  bool act_order = false;
   void fields(base::FieldVisitor& v) override;
 
   std::vector<std::string> check() const override;
@@ -32,7 +35,7 @@ struct QuantFormat : base::Config {
   }
   /// Stored bits per weight, scales and zero points included.
   double bits_per_weight(int64_t in_features) const;
-  /// "w2_g64_asym"
+  /// "w2_g64_asym", "w4_g128_sym_act_order"
   std::string text() const;
   bool operator==(const QuantFormat& other) const;
 };

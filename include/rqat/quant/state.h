@@ -22,11 +22,12 @@ std::map<std::string, QuantFormat> read_formats(const std::string& json, const s
 
 /// "<layer>.weight_master" fp32, ".weight_scale" (scale dtype), ".weight_scale_master" fp32, ".weight_zero_point"
 /// uint8,
-/// ".weight_zero_point_master" fp32, ".weight_packed" int32 (ops::pack_codes). Masters equal to W_hat are left out
-/// (after PTQ).
+/// ".weight_zero_point_master" fp32, ".weight_packed" int32 (ops::pack_codes), ".weight_input_order" int32 [K] where
+/// the layer has one. Masters equal to W_hat are left out (after PTQ).
 std::map<std::string, at::Tensor> state_tensors(const std::vector<nn::LinearBase*>& layers);
 /// Restores them: the layers then have exactly the stored codes; a mismatch between codes and master is an IoError that
-/// names the layer.
+/// names the layer. Throws IoError on a missing or misshaped tensor, too, and on an input order that is none, or is
+/// missing where the layer's format says that it has one.
 void load_state(const std::vector<nn::LinearBase*>& layers, const std::map<std::string, at::Tensor>& tensors);
 
 }  // namespace rqat::quant

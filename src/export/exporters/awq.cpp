@@ -110,6 +110,7 @@ class Awq : public Exporter {
       faults.push_back(cat("outputs are no multiple of 8 (", layer.spec().out_features, ")"));
     }
     for (std::string& fault : float16_faults(layer, "AWQ files")) faults.push_back(std::move(fault));
+    for (std::string& fault : act_order_faults(layer, "an AWQ file")) faults.push_back(std::move(fault));
     return faults;
   }
 

@@ -103,12 +103,14 @@ class CompressedTensors : public Exporter {
   std::vector<std::string> check(const Linears& linears) const override {
     std::vector<std::string> faults = common_faults(linears);
     std::map<int64_t, std::vector<std::string>> short_groups;  // group size -> layers it does not divide
+    std::vector<std::string> spread;
     for (nn::LinearBase* linear : linears) {
       const FakeQuantLinear* layer = as_quantized(linear);
       if (!layer) continue;
       const int64_t bits = layer->format().num_bits;
       if (bits < 2 || bits > 8)
         faults.push_back(cat("layer ", layer->name(), " has ", bits, " bits; 2 to 8 can be written"));
+      if (!act_order_faults(*layer, "").empty()) spread.push_back(layer->name());
       const int64_t group = layer->format().resolved_group(layer->spec().in_features);
       if (layer->spec().in_features % group != 0) {
         short_groups[group].push_back(cat(layer->name(), " [", layer->spec().in_features, " inputs]"));
@@ -119,6 +121,12 @@ class CompressedTensors : public Exporter {
           cat("group_size ", group, " does not divide the inputs of ", names_text(names),
               ": the last group is short, and engines do not read that; quantize again with a group_size that "
               "divides them (or -1, one scale per row), or export as hf_dequantized"));
+    }
+    if (!spread.empty()) {
+      faults.push_back(cat("groups of ", names_text(spread),
+                           " are spread over the inputs (act-order), which compressed-tensors cannot say any more "
+                           "(actorder: group was removed in ",
+                           kLayoutVersion, "); export as gptq or hf_dequantized"));
     }
     for (std::string& fault : fused_set_faults(linears)) faults.push_back(std::move(fault));
     return faults;

@@ -93,6 +93,7 @@ class Gguf : public Exporter {
       std::vector<std::string> faults = float16_faults(layer, "blocks of ggml");
       const std::string fault = fault_of(layer.format(), layer.spec().in_features);
       if (!fault.empty()) faults.push_back(fault);
+      for (std::string& one : act_order_faults(layer, "GGUF")) faults.push_back(std::move(one));
       return faults;
     });
   }

@@ -1,6 +1,6 @@
 // GPTQ files (AutoGPTQ's layout, as GPTQModel, vLLM and SGLang read it): codes packed along the inputs.
 //
-//   qweight int32 [K b / 32, N], qzeros int32 [G, N b / 32], scales float16 [G, N], g_idx int32 [K] = k / group
+//   qweight int32 [K b / 32, N], qzeros int32 [G, N b / 32], scales float16 [G, N], g_idx int32 [K] = group of input k
 //   version 1 keeps z - 1 in qzeros, version 2 keeps z
 #include <ATen/ATen.h>
 
@@ -49,8 +49,10 @@ std::string rule_for(const std::string& name) {
   return parent + last + "$";
 }
 
-json scheme_json(const Scheme& scheme) {
-  return {{"bits", scheme.num_bits}, {"group_size", scheme.group_size}, {"sym", scheme.symmetric}, {"desc_act", false}};
+/// `desc_act` tells readers to heed g_idx; where that is k / group it changes nothing.
+json scheme_json(const Scheme& scheme, bool desc_act) {
+  return {
+      {"bits", scheme.num_bits}, {"group_size", scheme.group_size}, {"sym", scheme.symmetric}, {"desc_act", desc_act}};
 }
 
 /// The scheme of most layers is the file's; the others, and layers in float, are named in `dynamic`.
@@ -66,13 +68,16 @@ Scheme main_scheme(const std::vector<StoredLinear>& stored) {
 
 json quantization_config(const std::vector<StoredLinear>& stored, const std::string& checkpoint_format) {
   const Scheme scheme = main_scheme(stored);
-  json config = scheme_json(scheme), dynamic{{"-:.*lm_head.*", json::object()}};
+  const bool desc_act = std::any_of(stored.begin(), stored.end(), [](const StoredLinear& linear) {
+    return linear.quantized() && linear.quantized()->format().act_order;
+  });
+  json config = scheme_json(scheme, desc_act), dynamic{{"-:.*lm_head.*", json::object()}};
   for (const StoredLinear& linear : stored) {
     const FakeQuantLinear* layer = linear.quantized();
     if (!layer) {
       dynamic["-:" + rule_for(linear.name)] = json::object();
     } else if (const Scheme own = scheme_for(*layer); own < scheme || scheme < own) {
-      dynamic["+:" + rule_for(linear.name)] = scheme_json(own);
+      dynamic["+:" + rule_for(linear.name)] = scheme_json(own, desc_act);
     }
   }
   config.update({{"quant_method", "gptq"},
@@ -126,6 +131,10 @@ class Gptq : public Exporter {
           "2 and 3 bits need a vLLM of June 2026 or later (Humming kernels) and an NVIDIA GPU of the Turing generation "
           "or "
           "later");
+    }
+    if (low_bits && needs.act_order && engine == "vllm") {
+      advice.faults.emplace_back(
+          "vLLM's kernels for 2 and 3 bits (Humming) take no act-order (desc_act); export as hf_dequantized");
     }
     const std::string groups = marlin_group_note(needs);
     if (!groups.empty()) advice.notes.push_back(groups);
@@ -185,10 +194,9 @@ class Gptq : public Exporter {
     const FakeQuantLinear* layer = linear.quantized();
     const int64_t rows = linear.rows(), columns = linear.columns();
     const int64_t bits = layer->format().num_bits, groups = layer->format().num_groups(columns);
-    const int64_t group = layer->format().resolved_group(columns);
     const std::string& name = linear.name;
     int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns * bits / 32, rows}, [linear, bits] {
-      return ops::pack_codes(linear.codes(), bits).to(at::kCPU).t().contiguous();
+      return ops::pack_codes(linear.by_input(linear.codes()).contiguous(), bits).to(at::kCPU).t().contiguous();
     });
     bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows * bits / 32}, [linear, bits, minus_one] {
       // Field by field: in whole words a borrow would run into the neighbors.
@@ -199,7 +207,7 @@ class Gptq : public Exporter {
     bytes += plan.add(name + ".scales", at::kHalf, {groups, rows},
                       [linear] { return linear.params().scale.t().to(at::kHalf).contiguous(); });
     bytes += plan.add(name + ".g_idx", at::kInt, {columns},
-                      [columns, group] { return at::arange(columns, at::kInt).floor_divide(group).to(at::kInt); });
+                      [layer] { return layer->group_of_input().to(at::kCPU, at::kInt); });
     return {name, layer->format().text(), minus_one ? "GPTQ v1" : "GPTQ v2", bytes};
   }
 

@@ -6,6 +6,7 @@
 #include "folder.h"
 #include "layers.h"
 #include "round_trip.h"
+#include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/exporter.h"
@@ -39,7 +40,7 @@ int64_t largest_step(const quant::QuantFormat& format) {
 at::Tensor dequantized(const StoredLinear& linear, at::ScalarType dtype) {
   const FakeQuantLinear* layer = linear.quantized();
   if (!layer) return linear.dense_weight().to(dtype);
-  return layer->quantizer().dequantize(linear.codes(), linear.params(), layer->format(), dtype);
+  return linear.by_input(layer->quantizer().dequantize(linear.codes(), linear.params(), layer->format(), dtype));
 }
 
 /// The codes that the stored weight stands for on the layer's grid: rint(w / s) + z, in plain tensor arithmetic and
@@ -51,8 +52,12 @@ StoredLayer read_dequantized(const FakeQuantLinear& layer, const StoredRows& row
   stored.weight = source.read(rows.name + ".weight").to(layer.params().scale.device(), at::kFloat);
   stored.weight = stored.weight.narrow(0, rows.first, rows.count);
   const quant::QuantParams params = layer.params();
-  const int64_t columns = stored.weight.size(-1), group = layer.format().resolved_group(columns);
-  const at::Tensor column_group = at::arange(columns, params.scale.options().dtype(at::kLong)).floor_divide(group);
+  const int64_t columns = layer.spec().in_features;
+  if (stored.weight.size(-1) != columns) {
+    throw base::IoError(cat(source.path().string(), ": tensor '", rows.name, ".weight' has rows of ",
+                            stored.weight.size(-1), ", expected ", columns));
+  }
+  const at::Tensor column_group = layer.group_of_input().to(params.scale.device());
   const at::Tensor scale = params.scale.index_select(1, column_group);
   const at::Tensor zero_point = params.zero_point.to(at::kInt).index_select(1, column_group);
   stored.codes = at::round(stored.weight / scale).to(at::kInt) + zero_point;

@@ -135,6 +135,7 @@ class Mlx : public Exporter {
       faults.emplace_back(
           "biases of asymmetric 8 bits need more digits than bfloat16 has; use scale_dtype: float32 here");
     }
+    for (std::string& fault : act_order_faults(layer, "an MLX file")) faults.push_back(std::move(fault));
     const int64_t columns = layer.spec().in_features;
     if (stored_group(layer) == 0) {
       faults.push_back(cat("group_size ", format.resolved_group(columns), " of ", columns,

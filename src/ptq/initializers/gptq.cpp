@@ -26,9 +26,17 @@ struct GptqConfig : SearchConfig {
     v.field("damping", options.damping, "share of the mean diagonal added to it; doubled while the factorization fails",
             base::Range{0, 1});
     v.field("act_order", options.act_order,
-            "columns in descending order of their inputs' energy; groups stay as they are");
+            "columns in descending order of their inputs' energy; groups stay as they are, but see static_groups");
+    v.field(
+        "static_groups", options.static_groups,
+        "groups are of neighboring inputs; false: of neighbors in act_order (desc_act), which only the exporters gptq "
+        "and hf_dequantized can say");
     v.field("true_sequential", true_sequential,
             "inside a block, too, inputs come from the layers quantized before; else from the block in float");
+  }
+  std::vector<std::string> check() const override {
+    if (options.static_groups || options.act_order) return {};
+    return {"static_groups: false groups the inputs in act_order, which is false; set act_order: true"};
   }
 };
 
@@ -36,6 +44,7 @@ class Gptq : public Initializer {
  public:
   explicit Gptq(const GptqConfig& config) : config_(config), search_(config.search_options()) {}
   bool needs_calibration() const override { return true; }
+  bool gives_act_order() const override { return !config_.options.static_groups; }
 
   std::vector<LayerReport> initialize(model::CausalLM& model, const Calibration& calibration,
                                       const Progress& progress) const override {
