@@ -164,17 +164,22 @@ GgufTensorInfo take_tensor_info(Cursor& cursor, const std::string& name) {
   return info;
 }
 
-/// Bytes of a tensor; false when they or the strides overflow, or when the rows do not fill whole blocks.
-bool tensor_bytes(const GgufTensorInfo& info, const GgmlType& type, int64_t& bytes) {
-  int64_t extent = type.block_bytes;
+/// Bytes of a tensor, of one with an unknown type (null) the fewest that are possible: a bit for each value. False when
+/// they or the strides overflow, or when the rows do not fill whole blocks.
+bool tensor_bytes(const GgufTensorInfo& info, const GgmlType* type, int64_t& bytes) {
+  int64_t extent = type == nullptr ? 1 : type->block_bytes;
   int64_t values = 1;
   for (const int64_t size : info.shape) {
     if (__builtin_mul_overflow(extent, std::max<int64_t>(size, 1), &extent)) return false;
     values *= size;
   }
-  bytes = values / type.block_values * type.block_bytes;
+  if (type == nullptr) {
+    bytes = values / 8;
+    return true;
+  }
+  bytes = values / type->block_values * type->block_bytes;
   const int64_t row = info.shape.empty() ? 1 : info.shape.back();
-  return row % type.block_values == 0;
+  return row % type->block_values == 0;
 }
 
 void check_tensor(const std::string& name, const GgufTensorInfo& info, int64_t alignment, int64_t data_bytes,
@@ -182,9 +187,8 @@ void check_tensor(const std::string& name, const GgufTensorInfo& info, int64_t a
   const auto fail = [&](const std::string& why) { throw IoError(cat(path.string(), ": tensor '", name, "': ", why)); };
   if (info.offset % alignment != 0) fail(cat("offset ", info.offset, " is not a multiple of ", alignment));
   int64_t bytes = 0;
-  const GgmlType* type = find_ggml_type(info.type);
-  if (type != nullptr && !tensor_bytes(info, *type, bytes)) {
-    fail(cat("shape ", at::IntArrayRef(info.shape), " is not possible for ", type->name));
+  if (!tensor_bytes(info, find_ggml_type(info.type), bytes)) {
+    fail(cat("shape ", at::IntArrayRef(info.shape), " is not possible for ", ggml_type_name(info.type)));
   }
   if (info.offset > data_bytes || bytes > data_bytes - info.offset) {
     fail(cat(bytes, " bytes at ", info.offset, " are not inside the ", data_bytes, " bytes of data (truncated?)"));

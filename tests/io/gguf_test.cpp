@@ -191,6 +191,8 @@ TEST(Gguf, FaultsAreNamed) {
   expect(with_tensor({16}, 0, 96), "are not inside the 64 bytes of data");
   expect(with_tensor({int64_t{1} << 40, int64_t{1} << 40}, 0, 0), "is not possible for F32");
   expect(with_tensor({48}, 8, 0), "shape [48] is not possible for Q8_0");
+  expect(with_tensor({64 * 8 + 8}, 99, 0), "are not inside the 64 bytes of data");
+  expect(with_tensor({int64_t{1} << 40, int64_t{1} << 40}, 99, 0), "is not possible for type 99");
   expect(GgufBuilder().tensor_at("w", {1}, 0, ~uint64_t{0}, "1234").build(), "does not fit in a signed 64-bit integer");
   const GgufReader other = open(folder, with_tensor({256}, 23, 0));
   RQAT_EXPECT_IO_ERROR(other.read("w"), "tensor 'w' is stored as IQ4_XS, which is not supported (one of F32, F16");
