@@ -305,7 +305,7 @@ std::string GgufReader::type_of(const std::string& name) const { return ggml_typ
 int64_t GgufReader::bytes_of(const std::string& name) const {
   const GgmlType* type = find_ggml_type(info(name).type);
   int64_t bytes = 0;
-  if (type != nullptr) tensor_bytes(info(name), *type, bytes);
+  if (type != nullptr) tensor_bytes(info(name), type, bytes);
   return bytes;
 }
 
