@@ -90,7 +90,9 @@ def theirs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("theirs")
     model = driver.float_model(folder / "float", "llama")
     script = pathlib.Path(__file__).with_name("gptqmodel_quantizer.py")
-    done = subprocess.run([python, script, model, folder / "gptq", str(driver.SIZES["vocab_size"])], capture_output=True, text=True)
+    # It leaves a folder of logs where it runs.
+    done = subprocess.run([python, script.resolve(), model, folder / "gptq", str(driver.SIZES["vocab_size"])], cwd=folder,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return folder / "gptq"
 
