@@ -1,4 +1,5 @@
 // Frame of the page: header, export, stages, shared pieces.
+#include <cmath>
 #include <ctime>
 
 #include "report_sections.h"
@@ -119,7 +120,7 @@ std::string details(const std::string& summary, const std::string& html) {
 
 std::string duration_text(double seconds) {
   if (seconds < 60) return cat(format_fixed(seconds, seconds < 10 ? 1 : 0), " s");
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  const int64_t whole = std::llround(seconds);
   if (whole < 3600) return cat(whole / 60, " min ", whole % 60, " s");
   return cat(whole / 3600, " h ", whole % 3600 / 60, " min");
 }

@@ -26,9 +26,9 @@ bool is_mlx_folder(const std::filesystem::path& folder);
 /// files. Written atomically, one layer at a time, weights in shards of at most `max_shard_bytes`. Scales below the
 /// smallest normal number of their type are raised to it, the codes of such layers made anew, and a warning tells how
 /// many. Groups that are spread over the inputs (act-order) become the layer's quant::FakeQuantLinear::input_order.
-/// Throws IoError: another method or format, bits other than 2, 3, 4 and 8, groups (g_idx) that do not exist or have the
-/// wrong number of inputs, a zero point rule that the data contradict, a quantized layer that is no linear of the model,
-/// a tensor that is missing or has another shape or dtype; ConfigError on an unknown dtype.
+/// Throws IoError: another method or format, bits other than 2, 3, 4 and 8, groups (g_idx) that do not exist or have
+/// the wrong number of inputs, a zero point rule that the data contradict, a quantized layer that is no linear of the
+/// model, a tensor that is missing or has another shape or dtype; ConfigError on an unknown dtype.
 void import_quantized(const std::filesystem::path& source, const std::filesystem::path& folder,
                       const std::string& dtype, int64_t max_shard_bytes = io::kModelShardBytes);
 
