@@ -47,7 +47,7 @@ if(RQAT_SANITIZE)
   # sanitizers find real ones.
   target_compile_options(rqat_settings INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:${_sanitize};-fno-omit-frame-pointer;-g1>"
-    "$<$<CXX_COMPILER_ID:GNU>:$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized;-Wno-array-bounds>>")
+    "$<$<CXX_COMPILER_ID:GNU>:$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized;-Wno-array-bounds;-Wno-stringop-overflow>>")
   target_link_options(rqat_settings INTERFACE ${_sanitize})
   # The sanitizers' own options, in every program.
   add_library(rqat_sanitizer_defaults STATIC ${CMAKE_CURRENT_SOURCE_DIR}/tests/sanitizers/defaults.cpp)

@@ -45,7 +45,7 @@ at::Tensor read_spread_groups(const io::TensorSource& source, const std::string&
   if (info.dtype != at::kInt && info.dtype != at::kLong) fail(cat("is ", c10::toString(info.dtype), ", expected Int"));
   if (at::IntArrayRef(info.shape) != at::IntArrayRef{columns})
     fail(cat("is ", at::IntArrayRef(info.shape), ", expected [", columns, "]"));
-  const at::Tensor groups = source.read(name).to(at::kLong);
+  at::Tensor groups = source.read(name).to(at::kLong);
   if (at::equal(groups, contiguous_groups(columns, group)) || groups.eq(-1).all().item<bool>()) return {};
   const std::string fault = fault_of(groups, columns, group);
   if (!fault.empty()) fail(cat(fault, "; every scale must be that of ", group, " inputs"));

@@ -97,7 +97,7 @@ class BlockwiseModel {
     table.compute = read_as_stored(table.name).index_select(0, batch.ids.to(at::kLong)).to(at::kFloat);
     nn::TokenBatch rows = batch;
     rows.ids = at::arange(batch.ids.numel(), batch.ids.options());
-    const at::Tensor hidden_TD = plain_.embed(rows);
+    at::Tensor hidden_TD = plain_.embed(rows);
     table.compute = at::Tensor();
     return hidden_TD;
   }

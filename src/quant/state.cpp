@@ -115,7 +115,7 @@ void load_state(const std::vector<nn::LinearBase*>& layers, const std::map<std::
       return found == tensors.end() ? at::Tensor() : found->second;
     };
     const auto required = [&](const std::string& suffix, at::IntArrayRef shape) {
-      const at::Tensor tensor = optional(suffix);
+      at::Tensor tensor = optional(suffix);
       if (!tensor.defined()) throw base::IoError(cat(prefix, suffix, ": missing in the quantizer state"));
       if (tensor.sizes() != shape) {
         std::ostringstream found;
