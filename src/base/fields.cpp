@@ -14,14 +14,16 @@ std::string number_text(double value) {
 
 }  // namespace
 
-bool Range::contains(double value) const { return (low_open ? value > low : value >= low) && value <= high; }
+bool Range::contains(double value) const {
+  return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
+}
 
 std::string Range::text() const {
   const bool has_low = std::isfinite(low), has_high = std::isfinite(high);
-  if (has_low && has_high && !low_open) return cat(number_text(low), "..", number_text(high));
+  if (has_low && has_high && !low_open && !high_open) return cat(number_text(low), "..", number_text(high));
   std::string text;
   if (has_low) text = cat(low_open ? "> " : ">= ", number_text(low));
-  if (has_high) text += cat(has_low ? " and " : "", "<= ", number_text(high));
+  if (has_high) text += cat(has_low ? " and " : "", high_open ? "< " : "<= ", number_text(high));
   return text;
 }
 

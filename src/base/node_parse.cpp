@@ -42,6 +42,37 @@ size_t depth(const Node& node) {
   return deepest + (node.is_list() || node.is_map() ? 1 : 0);
 }
 
+/// Length of the UTF-8 character at the start of `text`, 0 when there is none.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const size_t length = byte(0) < 0x80   ? 1
+                        : byte(0) < 0xc2 ? 0
+                        : byte(0) < 0xe0 ? 2
+                        : byte(0) < 0xf0 ? 3
+                        : byte(0) < 0xf5 ? 4
+                                         : 0;
+  if (length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const bool too_long = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
+  const bool surrogate = byte(0) == 0xed && byte(1) > 0x9f;
+  const bool too_large = byte(0) == 0xf4 && byte(1) > 0x8f;
+  return too_long || surrogate || too_large ? 0 : length;
+}
+
+/// yaml-cpp writes the escapes \N and \_ as one byte each, which is no UTF-8.
+std::string in_utf8(const std::string& value) {
+  std::string text;
+  for (size_t i = 0; i < value.size();) {
+    const size_t length = utf8_length(std::string_view(value).substr(i, 4));
+    if (length == 0) text += '\xc2';
+    text.append(value, i, std::max<size_t>(length, 1));
+    i += std::max<size_t>(length, 1);
+  }
+  return text;
+}
+
 class TreeBuilder : public YAML::EventHandler {
  public:
   explicit TreeBuilder(std::string file_name) : file_name_(std::move(file_name)) {}
@@ -65,7 +96,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     const bool text = tag == "!" || tag == "tag:yaml.org,2002:str";
-    Node node = Node::scalar(value, location(mark), text);
+    Node node = Node::scalar(in_utf8(value), location(mark), text);
     count(node);
     place(std::move(node), anchor);
   }
@@ -150,25 +181,6 @@ class TreeBuilder : public YAML::EventHandler {
   std::map<YAML::anchor_t, Node> anchors_;
   size_t weight_ = 0;
 };
-
-/// Length of the UTF-8 character at the start of `text`, 0 when there is none.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const size_t length = byte(0) < 0x80   ? 1
-                        : byte(0) < 0xc2 ? 0
-                        : byte(0) < 0xe0 ? 2
-                        : byte(0) < 0xf0 ? 3
-                        : byte(0) < 0xf5 ? 4
-                                         : 0;
-  if (length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  const bool too_long = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
-  const bool surrogate = byte(0) == 0xed && byte(1) > 0x9f;
-  const bool too_large = byte(0) == 0xf4 && byte(1) > 0x8f;
-  return too_long || surrogate || too_large ? 0 : length;
-}
 
 /// yaml-cpp takes byte 4 for the end of the file and guesses UTF-16 from zeros, so neither may reach it.
 void check_characters(std::string_view yaml, const std::string& file_name) {

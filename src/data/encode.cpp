@@ -167,6 +167,29 @@ std::vector<Example> encode_examples(const std::vector<Record>& records, const D
   return examples;
 }
 
+std::vector<Record> with_fitting_prompts(std::vector<Record> records, const DataConfig& config,
+                                         const text::Tokenizer& tokenizer, const text::ChatTemplate& chat) {
+  const size_t all = records.size();
+  std::vector<Record> fitting;
+  for (size_t i = 0; i < all; ++i) {
+    const auto length = static_cast<int64_t>(encode_prompt(records[i], config, tokenizer, chat).size());
+    if (length <= config.max_length) {
+      fitting.push_back(std::move(records[i]));
+    } else if (config.too_long != "drop") {
+      throw base::DataError(cat(place(records[i], i), ": its prompt has ", length, " tokens, max_length is ",
+                                config.max_length, " (\"", records[i].prompt.substr(0, 60),
+                                "...\"); raise max_length, or set too_long: drop"));
+    }
+  }
+  if (fitting.empty())
+    throw base::DataError(cat("all ", all, " prompts are longer than max_length ", config.max_length));
+  if (fitting.size() < all) {
+    base::log_warning(cat(all - fitting.size(), " of ", all, " prompts are longer than max_length ", config.max_length,
+                          " and were dropped"));
+  }
+  return fitting;
+}
+
 bool check_response(const Record& record, std::string_view response) {
   if (record.problem.family.empty()) {
     // A text without a marked answer is the bare answer itself, as many files of problems have it.

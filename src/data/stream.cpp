@@ -6,6 +6,7 @@
 #include "data/readers/record_reader.h"
 #include "read_record.h"
 #include "rqat/base/error.h"
+#include "rqat/base/files.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::data {
@@ -189,6 +190,20 @@ int64_t count_records(const DataConfig& config, int64_t seed) {
   int64_t count = 0;
   while (stream->skip()) ++count;
   return count;
+}
+
+std::string files_fingerprint(const DataConfig& config) {
+  constexpr uintmax_t kReadWhole = uintmax_t{1} << 30;
+  if (config.file.empty()) return "";
+  std::string text;
+  for (const std::filesystem::path& file : files_of(config.file)) {
+    const uintmax_t size = std::filesystem::file_size(file);
+    text += cat(file.filename().string(), "=",
+                size <= kReadWhole ? base::content_hash(file)
+                                   : cat(size, "/", std::filesystem::last_write_time(file).time_since_epoch().count()),
+                "\n");
+  }
+  return base::hex64(base::stable_hash(text));
 }
 
 }  // namespace rqat::data

@@ -13,6 +13,7 @@ namespace rqat::generate {
 
 namespace {
 
+constexpr int64_t kCapacityStep = 16;               // the cache's capacity is a multiple of this
 constexpr int64_t kPrefillTokens = 2048;            // of all prompts of one forward, unless a single one is longer
 constexpr int64_t kLogitBytes = int64_t{32} << 20;  // of the fp32 logits held at once
 
@@ -30,23 +31,28 @@ int64_t shared_by_all(const std::vector<Request>& requests) {
 }  // namespace
 
 DecodeRun::DecodeRun(model::CausalLM& model, const std::vector<int64_t>& stop_ids, const std::vector<Request>& requests,
-                     const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t capacity,
+                     const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t max_length,
                      const Progress& progress)
     : model_(model),
       stop_ids_(stop_ids),
       requests_(requests),
       sampling_(sampling),
       seed_(seed),
+      max_length_(max_length),
       progress_(progress),
       slots_(static_cast<size_t>(slots)),
       started_(requests.size(), 0),
       prompt_hidden_(requests.size()),
       shared_(shared_by_all(requests)) {
-  cache_ = model.make_cache(slots + (shared_ > 0 ? 1 : 0), capacity);
+  int64_t longest = 0;
   for (const Request& request : requests) {
+    const auto length = static_cast<int64_t>(request.prompt.size());
+    longest = std::max(longest, length + room_for(length, sampling, max_length));
     completions_.emplace_back(static_cast<size_t>(request.num_samples));
     total_ += request.num_samples;
   }
+  const int64_t capacity = (longest + kCapacityStep - 1) / kCapacityStep * kCapacityStep;
+  cache_ = model.make_cache(slots + (shared_ > 0 ? 1 : 0), capacity);
 }
 
 std::vector<std::vector<Completion>> DecodeRun::run() {
@@ -223,7 +229,8 @@ void DecodeRun::accept(Slot& slot, const Draw& draw) {
   slot.token = draw.id;
   ++stats_.new_tokens;
   completion.finished = std::find(stop_ids_.begin(), stop_ids_.end(), draw.id) != stop_ids_.end();
-  const bool cut = static_cast<int64_t>(completion.ids.size()) == sampling_.max_new_tokens;
+  const auto prompt_length = static_cast<int64_t>(requests_[static_cast<size_t>(slot.request)].prompt.size());
+  const bool cut = static_cast<int64_t>(completion.ids.size()) == room_for(prompt_length, sampling_, max_length_);
   if (!completion.finished && !cut) return;
   slot.running = false;
   ++done_;

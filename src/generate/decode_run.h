@@ -1,6 +1,7 @@
 // One call of Engine::generate: which sequence sits in which slot of the cache, and the steps until all are done.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -13,10 +14,15 @@ namespace rqat::generate {
 
 using Progress = std::function<void(int64_t done, int64_t total)>;
 
+/// New tokens for a prompt of so many: max_new_tokens, or as many as max_length leaves room for.
+inline int64_t room_for(int64_t prompt_length, const SamplingConfig& sampling, int64_t max_length) {
+  return std::min(sampling.max_new_tokens, max_length - prompt_length);
+}
+
 class DecodeRun {
  public:
   DecodeRun(model::CausalLM& model, const std::vector<int64_t>& stop_ids, const std::vector<Request>& requests,
-            const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t capacity, const Progress& progress);
+            const SamplingConfig& sampling, uint64_t seed, int64_t slots, int64_t max_length, const Progress& progress);
   std::vector<std::vector<Completion>> run();
   const EngineStats& stats() const { return stats_; }
 
@@ -63,6 +69,7 @@ class DecodeRun {
   const std::vector<Request>& requests_;
   const SamplingConfig& sampling_;
   uint64_t seed_;
+  int64_t max_length_;
   const Progress& progress_;
   std::unique_ptr<nn::KvCache> cache_;
   std::vector<Slot> slots_;

@@ -10,14 +10,13 @@
 #include "completion_bytes.h"
 #include "decode_run.h"
 #include "rqat/base/error.h"
+#include "rqat/base/log.h"
 #include "rqat/base/pulse.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::generate {
 
 namespace {
-
-constexpr int64_t kCapacityStep = 16;  // cache capacities are multiples of this
 
 void check_sampling(const SamplingConfig& sampling) {
   const auto fail = [](const std::string& text) { throw base::ConfigError("sampling: " + text); };
@@ -28,17 +27,16 @@ void check_sampling(const SamplingConfig& sampling) {
   if (sampling.max_new_tokens < 1) fail(base::cat("max_new_tokens is ", sampling.max_new_tokens, ", expected >= 1"));
 }
 
-void check_request(const Request& request, size_t number, int64_t max_new_tokens, int64_t max_length) {
+void check_request(const Request& request, size_t number, int64_t max_length) {
   const auto fail = [&](const std::string& text) {
     throw base::DataError(base::cat("generate: request ", number, ": ", text));
   };
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (length == 0) fail("the prompt is empty, expected at least one token");
   if (request.num_samples < 1) fail(base::cat("num_samples is ", request.num_samples, ", expected >= 1"));
-  if (length + max_new_tokens > max_length) {
-    fail(base::cat("the prompt has ", length, " tokens; with max_new_tokens ", max_new_tokens,
-                   " that is more than the limit of ", max_length,
-                   "; shorten the prompt, lower max_new_tokens or raise the limit"));
+  if (length >= max_length) {
+    fail(base::cat("the prompt has ", length, " tokens and leaves no room for an answer: prompt and answer may have ",
+                   max_length, " together"));
   }
 }
 
@@ -91,16 +89,21 @@ std::vector<std::vector<Completion>> Engine::generate_here(const std::vector<Req
   const base::PulseSection steady;
   const auto begin = std::chrono::steady_clock::now();
   check_sampling(sampling);
-  int64_t samples = 0, longest = 0;
+  int64_t samples = 0, narrow = 0;
   for (size_t i = 0; i < requests.size(); ++i) {
-    check_request(requests[i], i + 1, sampling.max_new_tokens, max_length_);
+    check_request(requests[i], i + 1, max_length_);
     samples += requests[i].num_samples;
-    longest = std::max(longest, static_cast<int64_t>(requests[i].prompt.size()) + sampling.max_new_tokens);
+    const auto length = static_cast<int64_t>(requests[i].prompt.size());
+    narrow += room_for(length, sampling, max_length_) < sampling.max_new_tokens ? 1 : 0;
   }
   stats_ = {};
   if (requests.empty()) return {};
-  const int64_t capacity = (longest + kCapacityStep - 1) / kCapacityStep * kCapacityStep;
-  DecodeRun run(model_, stop_ids_, requests, sampling, seed, std::min(max_slots_, samples), capacity, progress);
+  if (narrow > 0) {
+    base::log_warning(base::cat(narrow, " of ", requests.size(), " prompts leave less room than max_new_tokens ",
+                                sampling.max_new_tokens, ": prompt and answer may have ", max_length_,
+                                " tokens together, longer answers are cut there"));
+  }
+  DecodeRun run(model_, stop_ids_, requests, sampling, seed, std::min(max_slots_, samples), max_length_, progress);
   auto completions = run.run();
   stats_ = run.stats();
   stats_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -18,12 +18,13 @@ Completion generate_stream(model::CausalLM& model, const std::vector<int64_t>& s
                            int64_t max_length, const std::function<void(int64_t id)>& on_token) {
   const at::NoGradGuard no_grad;
   const auto length = static_cast<int64_t>(prompt.size());
-  if (length + sampling.max_new_tokens > max_length) {
-    throw base::DataError(base::cat("generate: the prompt has ", length, " tokens; with max_new_tokens ",
-                                    sampling.max_new_tokens, " that is more than the limit of ", max_length,
-                                    "; shorten the prompt or lower max_new_tokens"));
+  const int64_t most = std::min(sampling.max_new_tokens, max_length - length);
+  if (most < 1) {
+    throw base::DataError(base::cat("generate: the prompt has ", length,
+                                    " tokens and leaves no room for an answer: prompt and answer may have ", max_length,
+                                    " together"));
   }
-  const std::unique_ptr<nn::KvCache> cache = model.make_cache(1, length + sampling.max_new_tokens);
+  const std::unique_ptr<nn::KvCache> cache = model.make_cache(1, length + most);
   base::Rng rng(seed, "samples of request 0", 0);
   Completion completion;
   nn::TokenBatch batch = nn::make_token_batch({prompt});
@@ -39,8 +40,7 @@ Completion generate_stream(model::CausalLM& model, const std::vector<int64_t>& s
     completion.log_probs.push_back(draw.log_prob);
     on_token(draw.id);
     completion.finished = std::find(stop_ids.begin(), stop_ids.end(), draw.id) != stop_ids.end();
-    if (completion.finished || static_cast<int64_t>(completion.ids.size()) >= sampling.max_new_tokens)
-      return completion;
+    if (completion.finished || static_cast<int64_t>(completion.ids.size()) >= most) return completion;
     batch = nn::make_token_batch({{draw.id}});
     batch.positions.fill_(cache->length(0));
   }

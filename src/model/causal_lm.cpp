@@ -218,6 +218,23 @@ const ops::PreparedWeight& CausalLM::prepared_head() {
   return prepared_head_;
 }
 
+void CausalLM::share_frozen(CausalLM& other) {
+  const auto like = [](const at::Tensor& a, const at::Tensor& b) {
+    return a.sizes() == b.sizes() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
+  };
+  std::map<std::string, const at::Tensor*> others;
+  for (const nn::Parameter* parameter : other.own_parameters()) others[parameter->name] = &parameter->compute;
+  for (nn::Parameter* parameter : own_parameters()) {
+    const auto found = others.find(parameter->name);
+    if (parameter->trainable || found == others.end()) continue;
+    const at::Tensor& theirs = *found->second;
+    if (like(parameter->compute, theirs) && at::equal(parameter->compute, theirs)) parameter->compute = theirs;
+  }
+  if (!head().compute.is_same(other.head().compute)) return;
+  prepared_head_ = other.prepared_head();
+  prepared_head_version_ = other.prepared_head_version_;
+}
+
 void CausalLM::prepare_training() {
   for (nn::Parameter* parameter : own_parameters()) {
     if (parameter->trainable) parameter->make_master();

@@ -2,6 +2,7 @@
 #include "rqat/nn/functional.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <utility>
@@ -20,6 +21,8 @@ using torch::autograd::variable_list;
 /// What a function keeps beside tensors.
 struct Extra : torch::CustomClassHolder {
   GradientBuffer weight_gradient, bias_gradient;
+  std::function<at::Tensor()> input;  ///< of a linear
+  at::Tensor output;                  ///< of a norm, made again in the backward
   std::vector<ops::Segment> segments;
   ops::AttentionOptions attention;
 };
@@ -46,7 +49,7 @@ struct LinearArguments {
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const LinearArguments& arguments) {
-    context->save_for_backward({x, arguments.weight});
+    context->save_for_backward({arguments.extra->input ? at::Tensor() : x, arguments.weight});
     keep(context, arguments.extra);
     return ops::linear(x, arguments.weight, arguments.bias);
   }
@@ -54,17 +57,19 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     base::pulse();
     const auto saved = context->get_saved_variables();
-    const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];
     const auto extra = kept(context);
     const at::Tensor dy = gradients[0].contiguous().view({-1, weight.size(0)});
     if (at::Tensor accumulator = buffer_of(extra->weight_gradient); accumulator.defined()) {
+      const at::Tensor x = extra->input ? extra->input() : saved[0];
       ops::accumulate_tn(accumulator, dy, x.reshape({-1, weight.size(1)}));
     }
     if (at::Tensor accumulator = buffer_of(extra->bias_gradient); accumulator.defined()) {
       accumulator.add_(dy.sum({0}, false, at::kFloat));
     }
-    return {at::matmul(dy, weight).view(x.sizes()), at::Tensor()};
+    std::vector<int64_t> sizes = gradients[0].sizes().vec();
+    sizes.back() = weight.size(1);
+    return {at::matmul(dy, weight).view(sizes), at::Tensor()};
   }
 };
 
@@ -80,6 +85,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const RmsNormArguments& arguments) {
     const auto [y, rstd] = ops::rms_norm(x, arguments.weight, arguments.eps, arguments.style);
     context->save_for_backward({x, arguments.weight, rstd});
+    context->saved_data["eps"] = arguments.eps;
     context->saved_data["weight_offset"] = arguments.style.weight_offset;
     context->saved_data["round_last"] = arguments.style.round_last;
     keep(context, arguments.extra);
@@ -88,11 +94,27 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    at::Tensor accumulator = buffer_of(kept(context)->weight_gradient);
-    const ops::NormStyle style{context->saved_data.at("weight_offset").toDouble(),
-                               context->saved_data.at("round_last").toBool()};
-    return {ops::rms_norm_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2], accumulator, style),
-            at::Tensor()};
+    const auto extra = kept(context);
+    extra->output = at::Tensor();
+    at::Tensor accumulator = buffer_of(extra->weight_gradient);
+    return {
+        ops::rms_norm_backward(gradients[0].contiguous(), saved[0], saved[1], saved[2], accumulator, style(context)),
+        at::Tensor()};
+  }
+
+  /// Made once for all the linears that read it.
+  static at::Tensor output_again(AutogradContext* context) {
+    at::Tensor& output = kept(context)->output;
+    if (!output.defined()) {
+      const auto saved = context->get_saved_variables();
+      output = ops::rms_norm(saved[0], saved[1], context->saved_data.at("eps").toDouble(), style(context)).first;
+    }
+    return output;
+  }
+
+ private:
+  static ops::NormStyle style(AutogradContext* context) {
+    return {context->saved_data.at("weight_offset").toDouble(), context->saved_data.at("round_last").toBool()};
   }
 };
 
@@ -124,6 +146,11 @@ class SiluMulFunction : public torch::autograd::Function<SiluMulFunction> {
     const auto saved = context->get_saved_variables();
     const auto [dgate, dup] = ops::silu_mul_backward(gradients[0].contiguous(), saved[0], saved[1]);
     return {dgate, dup};
+  }
+
+  static at::Tensor output_again(AutogradContext* context) {
+    const auto saved = context->get_saved_variables();
+    return ops::silu_mul(saved[0], saved[1]);
   }
 };
 
@@ -169,6 +196,24 @@ class EmbeddingFunction : public torch::autograd::Function<EmbeddingFunction> {
   }
 };
 
+template <typename Function>
+std::function<at::Tensor()> output_again_of(const std::shared_ptr<torch::autograd::Node>& node) {
+  auto* function = dynamic_cast<torch::autograd::CppNode<Function>*>(node.get());
+  if (function == nullptr) return {};
+  return [node, function] {
+    const at::NoGradGuard no_grad;
+    return Function::output_again(&function->ctx_);
+  };
+}
+
+/// How the backward makes x again, bit for bit, instead of keeping it: where a norm or a gated product made it, which
+/// keep what they were made of anyway. A third of what a decoder block would keep, for a hundredth of its time.
+std::function<at::Tensor()> made_again(const at::Tensor& x) {
+  const std::shared_ptr<torch::autograd::Node> node = x.grad_fn();
+  if (auto product = output_again_of<SiluMulFunction>(node)) return product;
+  return output_again_of<RmsNormFunction>(node);
+}
+
 void check_ids(const at::Tensor& ids, const Parameter& table) {
   if (!ids.device().is_cpu() || ids.numel() == 0) return;
   const auto [low, high] = ids.aminmax();
@@ -192,6 +237,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   auto extra = c10::make_intrusive<Extra>();
   extra->weight_gradient = std::move(weight_gradient);
   extra->bias_gradient = std::move(bias_gradient);
+  extra->input = made_again(x);
   return LinearFunction::apply(x, LinearArguments{weight, bias, std::move(extra)});
 }
 

@@ -14,8 +14,9 @@ void AdamWConfig::fields(base::FieldVisitor& v) {
   v.field("learning_rate", learning_rate, "peak learning rate", base::positive());
   v.field("scale_learning_rate", scale_learning_rate,
           "for scales and zero points of quantizers; default: learning_rate", base::non_negative());
-  v.field("adam_beta1", adam_beta1, "decay of the first moment", base::Range{0, 1});
-  v.field("adam_beta2", adam_beta2, "decay of the second moment", base::Range{0, 1});
+  const base::Range decays{0, 1, /*low_open=*/false, /*high_open=*/true};
+  v.field("adam_beta1", adam_beta1, "decay of the first moment", decays);
+  v.field("adam_beta2", adam_beta2, "decay of the second moment", decays);
   v.field("adam_epsilon", adam_epsilon, "added to the root of the second moment", base::positive());
   v.field("weight_decay", weight_decay, "decoupled decay, of weight matrices only", base::non_negative());
 }

@@ -50,12 +50,14 @@ void LoopInputs::run_fields(base::FieldVisitor& v) {
 Uses LoopStage::uses() const {
   Uses uses{{inputs().model}, {inputs().data}, {}};
   if (!inputs().companion.empty()) uses.models.push_back(inputs().companion);
-  if (!inputs().evaluation.data.empty()) uses.data.push_back(inputs().evaluation.data);
+  const std::string& evaluated = inputs().evaluation.data;
+  if (!evaluated.empty()) uses.data.push_back(evaluated);
+  if (evaluated != inputs().data) uses.data_on_the_way = evaluated;
   return uses;
 }
 
-std::vector<std::string> LoopStage::settings_that_only_save() const {
-  return {"save_steps", "save_total_limit", "keep_checkpoints", "zero"};
+std::vector<std::string> LoopStage::settings_on_the_way() const {
+  return {"save_steps", "save_total_limit", "keep_checkpoints", "zero", "eval_steps", "evaluation"};
 }
 
 std::vector<std::string> LoopStage::evaluation_faults() const {

@@ -26,7 +26,7 @@ class LoopStage : public Stage {
   Uses uses() const override;
   std::string makes() const override { return "model"; }
   bool keeps_checkpoints() const override { return loop().keep_checkpoints; }
-  std::vector<std::string> settings_that_only_save() const override;
+  std::vector<std::string> settings_on_the_way() const override;
 
  protected:
   virtual const LoopInputs& inputs() const = 0;

@@ -189,7 +189,7 @@ class Runner {
   /// Settings that what comes out depends on.
   static base::Node decisive_settings(const StageEntry& entry) {
     base::Node settings = base::write_config(*entry.config);
-    for (const std::string& key : entry.stage->settings_that_only_save()) settings.erase(key);
+    for (const std::string& key : entry.stage->settings_on_the_way()) settings.erase(key);
     return settings;
   }
 
@@ -201,16 +201,27 @@ class Runner {
   /// The settings of the data that a stage uses, by "data.NAME"; of what stages write, their fingerprints tell.
   std::vector<std::pair<std::string, base::Node>> data_settings(const StageEntry& entry) const {
     std::vector<std::pair<std::string, base::Node>> all;
-    for (const std::string& name : entry.stage->uses().data) {
+    const Uses uses = entry.stage->uses();
+    for (const std::string& name : uses.data) {
+      if (name == uses.data_on_the_way) continue;
       std::vector<std::string> names = recipe_.parts_of_data(name);
       if (names.front() != name) names.insert(names.begin(), name);
       for (const std::string& part : names) {
         if (recipe_.maker_of_data(part) != nullptr) continue;
         data::DataConfig config = recipe_.data.at(part);
-        all.emplace_back("data." + part, base::write_config(config));
+        base::Node settings = base::write_config(config);
+        if (!config.file.empty()) settings.set("content of its files", base::Node::scalar(files_fingerprint(part)));
+        all.emplace_back("data." + part, std::move(settings));
       }
     }
     return all;
+  }
+
+  /// Of a `data:` entry's files as they were when this run first looked.
+  std::string files_fingerprint(const std::string& name) const {
+    const auto found = data_fingerprints_.find(name);
+    if (found != data_fingerprints_.end()) return found->second;
+    return data_fingerprints_[name] = data::files_fingerprint(recipe_.data.at(name));
   }
 
   std::string settings_text(const StageEntry& entry) const {
@@ -452,6 +463,7 @@ class Runner {
   double started_ = 0;
   std::map<std::string, fs::path> sources_;
   std::map<std::string, std::string> fingerprints_;
+  mutable std::map<std::string, std::string> data_fingerprints_;
 };
 
 }  // namespace

@@ -222,9 +222,10 @@ void FakeQuantLinear::prepare_training() {
   if (count_flips_ && !last_codes_.defined()) last_codes_ = codes();
 }
 
-void FakeQuantLinear::masters_restored() {
-  // A master that is not trained stays what it was and follows the restored scale.
-  if (weight_.trainable) last_scale_ = at::Tensor();
+void FakeQuantLinear::masters_restored() { last_scale_ = at::Tensor(); }
+
+at::Tensor FakeQuantLinear::moving_master() {
+  return estimator_->holds_codes() && !weight_.trainable ? weight_.master : at::Tensor();
 }
 
 at::Tensor FakeQuantLinear::shared_weight() {

@@ -158,8 +158,8 @@ std::map<std::string, at::Tensor> OptimizerShards::gather(const std::map<std::st
       at::Tensor tensor = mine ? own.at(entry.name).to(device).contiguous()
                                : at::empty(entry.sizes, at::TensorOptions(device).dtype(entry.dtype));
       world_.broadcast(tensor, owner);
-      // The other ranks lend a hand only: the main rank writes.
-      if (!mine && world_.is_main()) whole[entry.name] = tensor;
+      // The other ranks lend a hand only: the main rank writes. A GPU that shards its state has no room for all of it.
+      if (world_.is_main()) whole[entry.name] = tensor.cpu();
     }
   }
   return whole;

@@ -48,6 +48,7 @@ class ReinforceLoop {
                                   objective_->needs_teacher() ? " needs a teacher" : " is no policy objective",
                                   "; use a `train` stage"));
     }
+    if (reference != nullptr) model.share_frozen(*reference);
     sampling_.temperature = config.temperature;
     sampling_.top_p = config.top_p;
     sampling_.top_k = config.top_k;
@@ -64,8 +65,10 @@ class ReinforceLoop {
     const rl::RolloutBatch batch = sample(number);
     Metrics metrics(batch.metrics.begin(), batch.metrics.end());
     metrics["rollout_seconds"] = seconds_since(start);
-    // Groups with equal rewards have zero advantages: their tokens would only dilute the mean with zeros.
-    std::vector<RolloutGroup> groups = informative_groups(batch);
+    std::vector<RolloutGroup> groups = groups_of(batch);
+    // Groups with equal rewards have zero advantages: their tokens would only dilute the mean with zeros. The KL to the
+    // reference is over all answers.
+    if (!objective_->needs_reference()) keep_informative(groups);
     metrics["trained_groups"] = static_cast<double>(groups.size());
     if (groups.empty()) {
       base::log_warning(cat("step ", number, ": every group has equal rewards; nothing to learn from"));

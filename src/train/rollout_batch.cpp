@@ -13,6 +13,22 @@ int64_t tokens_of(const RolloutGroup& group) {
   return tokens;
 }
 
+/// Groups of more than `max_tokens` are cut into several with the same prompt, as far as an answer is not longer
+/// itself.
+std::vector<RolloutGroup> cut_to(const std::vector<RolloutGroup>& groups, int64_t max_tokens) {
+  std::vector<RolloutGroup> pieces;
+  for (const RolloutGroup& group : groups) {
+    pieces.emplace_back();
+    for (const rl::Rollout* rollout : group.rollouts) {
+      pieces.back().rollouts.push_back(rollout);
+      if (pieces.back().rollouts.size() == 1 || tokens_of(pieces.back()) <= max_tokens) continue;
+      pieces.back().rollouts.pop_back();
+      pieces.push_back({{rollout}});
+    }
+  }
+  return pieces;
+}
+
 /// How many tokens all prompts begin with; the last of a prompt is never among them (see Builder::add).
 int64_t shared_by_prompts(const std::vector<RolloutGroup>& groups) {
   std::vector<const std::vector<int64_t>*> prompts;
@@ -102,8 +118,9 @@ void close(Builder& builder, PolicyBatch& batch) {
   if (builder.num_rows() > 0) batch.micro_batches.push_back(builder.finish());
 }
 
-PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& groups, int64_t max_tokens,
+PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& whole_groups, int64_t max_tokens,
                               const dist::Communicator& world) {
+  const std::vector<RolloutGroup> groups = cut_to(whole_groups, max_tokens);
   PolicyBatch batch;
   std::vector<int64_t> sizes;
   for (const RolloutGroup& group : groups) {
@@ -132,7 +149,7 @@ PolicyBatch make_policy_batch(const std::vector<RolloutGroup>& groups, int64_t m
 
 }  // namespace
 
-std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch) {
+std::vector<RolloutGroup> groups_of(const rl::RolloutBatch& batch) {
   std::vector<RolloutGroup> groups;
   int64_t open = -1;
   for (const rl::Rollout& rollout : batch.rollouts) {
@@ -142,11 +159,14 @@ std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch) {
     }
     groups.back().rollouts.push_back(&rollout);
   }
+  return groups;
+}
+
+void keep_informative(std::vector<RolloutGroup>& groups) {
   std::erase_if(groups, [](const RolloutGroup& group) {
     return std::all_of(group.rollouts.begin(), group.rollouts.end(),
                        [](const rl::Rollout* r) { return r->advantage == 0; });
   });
-  return groups;
 }
 
 void PolicyMicroBatch::move_to(at::Device device) {

@@ -20,8 +20,9 @@ struct RolloutGroup {
   std::vector<const rl::Rollout*> rollouts;
 };
 
-/// Groups in which some advantage is not zero.
-std::vector<RolloutGroup> informative_groups(const rl::RolloutBatch& batch);
+std::vector<RolloutGroup> groups_of(const rl::RolloutBatch& batch);
+/// Leaves the groups in which some advantage is not zero.
+void keep_informative(std::vector<RolloutGroup>& groups);
 
 /// Rows predict the answers' tokens; all [R].
 struct PolicyMicroBatch {

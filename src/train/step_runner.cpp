@@ -14,16 +14,17 @@ namespace {
 
 using base::cat;
 
-const std::string kMaster = "master.", kOptimizer = "optimizer.";
+const std::string kMaster = "master.", kMoving = "moving_master.", kOptimizer = "optimizer.";
 
 /// Steps between two looks at whether all ranks hold the same masters.
 constexpr int64_t kCompareSteps = 100;
 
 /// A sum of the bits: equal for equal tensors, and nearly never else.
 int64_t bit_sum(const std::vector<optim::Slot>& slots) {
-  int64_t sum = 0;
-  for (const optim::Slot& slot : slots) sum = 31 * sum + slot.master->view(at::kInt).sum(at::kLong).item<int64_t>();
-  return sum;
+  uint64_t sum = 0;
+  for (const optim::Slot& slot : slots)
+    sum = 31 * sum + static_cast<uint64_t>(slot.master->view(at::kInt).sum(at::kLong).item<int64_t>());
+  return static_cast<int64_t>(sum);
 }
 
 }  // namespace
@@ -57,7 +58,17 @@ io::TensorMap StepRunner::state() const {
   io::TensorMap tensors;
   for (const optim::Slot& slot : own_slots_) tensors[kMaster + slot.name] = *slot.master;
   for (const auto& [name, tensor] : optimizer_->state()) tensors[kOptimizer + name] = tensor;
-  return shards_->gather(tensors);
+  io::TensorMap whole = shards_->gather(tensors);
+  for (const auto& [name, master] : moving_masters()) whole[name] = master;
+  return whole;
+}
+
+io::TensorMap StepRunner::moving_masters() const {
+  io::TensorMap masters;
+  for (nn::LinearBase* linear : model_.linears()) {
+    if (const at::Tensor master = linear->moving_master(); master.defined()) masters[kMoving + linear->name()] = master;
+  }
+  return masters;
 }
 
 int64_t StepRunner::held_bytes() const {
@@ -81,15 +92,18 @@ void StepRunner::load_state(const io::TensorMap& tensors) {
     if (base::starts_with(name, kOptimizer)) optimizer[name.substr(kOptimizer.size())] = tensor;
     masters += base::starts_with(name, kMaster) ? 1 : 0;
   }
-  for (const optim::Slot& slot : slots_) {
-    const auto found = tensors.find(kMaster + slot.name);
-    if (found == tensors.end()) throw base::IoError(cat("checkpoint: lacks ", kMaster, slot.name));
-    if (!slot.master->defined()) continue;  // another rank looks at it
-    if (found->second.sizes() != slot.master->sizes())
-      throw base::IoError(cat("checkpoint: ", kMaster, slot.name, " has another shape than the parameter"));
-    slot.master->copy_(found->second);
-  }
-  if (masters + optimizer.size() != tensors.size() || masters != slots_.size())
+  const auto restore = [&](const std::string& name, const at::Tensor& master) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) throw base::IoError(cat("checkpoint: lacks ", name));
+    if (!master.defined()) return;  // another rank looks at it
+    if (found->second.sizes() != master.sizes())
+      throw base::IoError(cat("checkpoint: ", name, " has another shape than the parameter"));
+    master.copy_(found->second);
+  };
+  for (const optim::Slot& slot : slots_) restore(kMaster + slot.name, *slot.master);
+  const io::TensorMap moving = moving_masters();
+  for (const auto& [name, master] : moving) restore(name, master);
+  if (masters + moving.size() + optimizer.size() != tensors.size() || masters != slots_.size())
     throw base::IoError("checkpoint: holds tensors of parameters that are not trained here");
   optimizer_->load_state(shards_->own_state(optimizer));
   for (nn::LinearBase* linear : model_.linears()) linear->masters_restored();

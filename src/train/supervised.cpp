@@ -34,6 +34,7 @@ class SupervisedLoop {
     if (objective_->needs_teacher() && teacher == nullptr) {
       throw base::ConfigError(cat("objective ", config.objective.name, " needs a teacher"));
     }
+    if (teacher != nullptr) model.share_frozen(*teacher);
   }
 
   Metrics step(int64_t number) {

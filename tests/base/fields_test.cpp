@@ -421,6 +421,10 @@ TEST(Range, ContainsAndText) {
   EXPECT_EQ(non_negative().text(), ">= 0");
   EXPECT_EQ((Range{-INFINITY, 3}).text(), "<= 3");
   EXPECT_EQ(Range{}.text(), "");
+  const Range half{0, 1, /*low_open=*/false, /*high_open=*/true};
+  EXPECT_TRUE(half.contains(0));
+  EXPECT_FALSE(half.contains(1));
+  EXPECT_EQ(half.text(), ">= 0 and < 1");
 }
 
 }  // namespace

@@ -136,6 +136,7 @@ TEST(Node, OnlyUtf8TextIsTaken) {
                 ->value(),
             "1");
   EXPECT_EQ(Node::parse("a: 1\r\nb: 2\r\n", "r").find("b")->value(), "2");
+  EXPECT_EQ(Node::parse(R"(a: "\N\_\xe9\u0085")", "r").find("a")->value(), "\u0085\u00a0\u00e9\u0085");
   for (const char* bad : {"\xff", "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
                           "\xf5\x80\x80\x80", "\xe4\xb8"}) {
     expect_contains(fault_of(cat("x: 1\na: ", bad)), "r.yaml:2: not valid UTF-8 text");

@@ -178,6 +178,27 @@ TEST(Encode, LongExamplesAreAFaultOrDropped) {
                   "all 2 records are longer than max_length 12: the data set is empty");
 }
 
+TEST(Encode, LongPromptsAreAFaultOrDropped) {
+  const std::vector<Record> records{record_of("Q", ""), record_of("a longer question", "")};
+  DataConfig config;
+  config.max_length = 8;  // just the first, of 7
+  const auto fit = [&] { return with_fitting_prompts(records, config, kTokenizer, kChat); };
+  for (const char* way : {"error", "truncate"}) {
+    config.too_long = way;
+    expect_contains(message_of<base::DataError>(fit),
+                    "record 2: its prompt has 23 tokens, max_length is 8 (\"a longer");
+  }
+  config.too_long = "drop";
+  testing::internal::CaptureStderr();
+  const std::vector<Record> fitting = fit();
+  expect_contains(testing::internal::GetCapturedStderr(),
+                  "1 of 2 prompts are longer than max_length 8 and were dropped");
+  ASSERT_EQ(fitting.size(), 1u);
+  EXPECT_EQ(fitting[0].prompt, "Q");
+  config.max_length = 6;
+  expect_contains(message_of<base::DataError>(fit), "all 2 prompts are longer than max_length 6");
+}
+
 TEST(Encode, AsManyAsAskedForRemainAfterDropping) {
   const std::vector<Record> records{record_of("Q", "1"), record_of("Q", "a much longer answer"), record_of("Q", "2"),
                                     record_of("Q", "another much longer answer"), record_of("Q", "3")};

@@ -239,12 +239,11 @@ TEST_F(EngineTest, NoRequestsGiveNothing) {
 }
 
 TEST_F(EngineTest, RequestsThatDoNotFitAreNamed) {
-  Engine engine(*model_, {}, 2, 10);
-  EXPECT_EQ(engine.generate({{prompts_[2], 1}}, sampling(0, 2), 0)[0][0].ids.size(), 2u);
+  Engine engine(*model_, {}, 2, 8);
   const std::string text = message<base::DataError>([&] {
     engine.generate({{prompts_[0], 1}, {prompts_[2], 1}}, sampling(0, 3), 0);
   });
-  for (const char* part : {"request 2", "8 tokens", "max_new_tokens 3", "limit of 10"}) {
+  for (const char* part : {"request 2", "8 tokens", "no room", "may have 8 together"}) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   }
   EXPECT_NE(message<base::DataError>([&] {
@@ -256,6 +255,20 @@ TEST_F(EngineTest, RequestsThatDoNotFitAreNamed) {
             }).find("num_samples is 0"),
             std::string::npos);
   EXPECT_THROW(Engine(*model_, {}, 0, 10), std::invalid_argument);
+}
+
+TEST_F(EngineTest, AnswersEndWhereTheLimitIs) {
+  Engine free(*model_, {}, 2, 64), narrow(*model_, {}, 2, 10);
+  const std::vector<Request> requests{{prompts_[0], 2}, {prompts_[2], 1}};  // prompts_[2] has 8 tokens
+  const auto whole = free.generate(requests, sampling(1, 5), 3), cut = narrow.generate(requests, sampling(1, 5), 3);
+  for (size_t request = 0; request < requests.size(); ++request) {
+    const size_t room = std::min<size_t>(5, 10 - requests[request].prompt.size());
+    for (size_t i = 0; i < whole[request].size(); ++i) {
+      const std::vector<int64_t>& ids = whole[request][i].ids;
+      EXPECT_EQ(cut[request][i].ids, std::vector<int64_t>(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(room)));
+      EXPECT_FALSE(cut[request][i].finished);
+    }
+  }
 }
 
 TEST_F(EngineTest, SamplingOutsideItsRangeIsRefused) {

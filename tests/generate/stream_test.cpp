@@ -50,8 +50,10 @@ TEST_F(StreamTest, StopsAtAStopToken) {
   EXPECT_TRUE(stopped.finished);
 }
 
-TEST_F(StreamTest, RefusesWhatDoesNotFit) {
-  EXPECT_THROW(generate_stream(*model_, {}, prompt_, sampling_, 1, 28, [](int64_t) {}), base::DataError);
+TEST_F(StreamTest, EndsAtTheLimit) {
+  const auto nothing = [](int64_t) {};
+  EXPECT_EQ(generate_stream(*model_, {}, prompt_, sampling_, 1, 28, nothing).ids.size(), 23u);
+  EXPECT_THROW(generate_stream(*model_, {}, prompt_, sampling_, 1, 5, nothing), base::DataError);
 }
 
 TEST_F(StreamTest, BrokenWeightsAreNamed) {

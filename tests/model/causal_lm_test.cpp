@@ -264,6 +264,32 @@ TEST(CausalLM, HeadForLogitsFollowsTraining) {
   }
 }
 
+TEST(CausalLM, FrozenTensorsThatAreEqualAreShared) {
+  for (const bool tied : {true, false}) {
+    const ModelConfig config = tiny_config("llama", tied);
+    io::TensorMap weights = random_weights(config);
+    const auto teacher = tiny_model(config, weights, at::kBFloat16);
+    weights["model.layers.1.input_layernorm.weight"] += 1;
+    const auto student = tiny_model(config, weights, at::kBFloat16);
+    const at::Tensor rows = at::randn({3, 32}).to(at::kBFloat16), before = student->logits(rows);
+    for (nn::Parameter* parameter : student->parameters())
+      parameter->trainable = parameter->role != nn::Role::kEmbedding && parameter->role != nn::Role::kHead &&
+                             parameter->name != "model.layers.1.input_layernorm.weight";
+    student->share_frozen(*teacher);
+
+    const nn::ParameterList theirs = teacher->parameters(), ours = student->parameters();
+    for (size_t i = 0; i < ours.size(); ++i) {
+      const bool expected = !ours[i]->trainable && ours[i]->role != nn::Role::kNorm;  // the norm differs
+      EXPECT_EQ(ours[i]->compute.is_alias_of(theirs[i]->compute), expected) << ours[i]->name;
+    }
+    EXPECT_TRUE(student->prepared_head().plain.is_alias_of(teacher->prepared_head().plain));
+    EXPECT_TRUE(student->logits(rows).equal(before));
+    student->prepare_training();
+    student->refresh();
+    EXPECT_TRUE(student->logits(rows).equal(before));
+  }
+}
+
 /// Doubles the activations at one point.
 class Doubling : public nn::ActivationTransform {
  public:

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 #include "rqat/base/error.h"
 #include "rqat/nn/rope.h"
@@ -189,6 +190,41 @@ TEST(Functional, EmbeddingRefusesIdsOutsideTheTable) {
   table.compute = at::zeros({7, 3});
   EXPECT_THROW(embedding(at::tensor({0, 7}, at::kLong), table), base::DataError);
   EXPECT_THROW(embedding(at::tensor({-1, 2}, at::kLong), table), base::DataError);
+}
+
+// Linears behind a norm or a gated product: the input is gone after the forward, and the gradients are those of
+// autograd.
+TEST(Functional, BackwardMakesInputsOfLinearsAgain) {
+  at::manual_seed(8);
+  Parameter norm, first, second, down;
+  norm.compute = at::rand({8}) + 0.5;
+  first.compute = at::randn({6, 8}), second.compute = at::randn({6, 8}), down.compute = at::randn({5, 6});
+  const at::Tensor x = leaf({4, 8}), x2 = copy_of(x), dy = at::randn({4, 5});
+  const auto apply = [](const at::Tensor& input, Parameter& weight) {
+    return linear(input, weight.compute, {}, gradient_of(weight), {});
+  };
+
+  std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> inputs;
+  const auto seen = [&](const at::Tensor& input) {
+    inputs.emplace_back(input.storage().getWeakStorageImpl());
+    return input;
+  };
+  at::Tensor y;
+  {
+    const at::Tensor normed = seen(rms_norm(x, norm, 1e-5));
+    y = apply(seen(silu_mul(apply(normed, first), apply(normed, second))), down);
+  }
+  for (const auto& input : inputs) EXPECT_TRUE(input.expired());
+  y.backward(dy);
+
+  Parameter* parameters[] = {&norm, &first, &second, &down};
+  std::vector<at::Tensor> leaves;
+  for (Parameter* parameter : parameters) leaves.push_back(copy_of(parameter->compute));
+  const at::Tensor normed2 = x2 * (x2.square().mean(-1, true) + 1e-5).rsqrt() * leaves[0];
+  const at::Tensor product2 = at::silu(at::linear(normed2, leaves[1])) * at::linear(normed2, leaves[2]);
+  at::linear(product2, leaves[3]).backward(dy);
+  expect_close(x.grad(), x2.grad());
+  for (size_t i = 0; i < leaves.size(); ++i) expect_close(parameters[i]->grad, leaves[i].grad());
 }
 
 TEST(Functional, RecordsNothingWithoutNeed) {

@@ -202,6 +202,8 @@ TEST(Objectives, NeedsFollowTheKind) {
   EXPECT_FALSE(make_objective("mix", "{parts: [cross_entropy]}")->needs_teacher());
   EXPECT_TRUE(make_objective("mix", "{parts: [cross_entropy, jsd]}")->needs_teacher());
   EXPECT_TRUE(make_objective("mix", "{parts: [cross_entropy, grpo]}")->needs_policy());
+  EXPECT_FALSE(make_objective("mix", "{parts: [cross_entropy, grpo]}")->needs_reference());
+  EXPECT_TRUE(make_objective("mix", "{parts: [cross_entropy, {grpo: {beta: 0.1}}]}")->needs_reference());
 }
 
 TEST(Objectives, SettingsOutOfRangeAreRefused) {

@@ -171,6 +171,8 @@ TEST_F(Resume, WhatIsSavedWhenDoesNotDecideWhatComesOut) {
   EXPECT_EQ(saved("sft"), (std::vector<int64_t>{2}));
   run({"stages.sft.keep_checkpoints=true"}, insist);
   EXPECT_EQ(saved("sft"), (std::vector<int64_t>{2}));
+  run({"stages.kd.eval_steps=1", "stages.kd.evaluation.max_new_tokens=3", "stages.sft.keep_checkpoints=true"}, insist);
+  expect_contains(log(), "stage kd (train): unchanged, kept");
   EXPECT_FALSE(fs::exists(out() / "sft/running.json"));
   EXPECT_FALSE(fs::exists(out() / "kd/checkpoints"));
   run();

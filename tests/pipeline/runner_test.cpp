@@ -147,6 +147,28 @@ TEST_F(Runner, ChangedModelOrSeedRunsEverything) {
   EXPECT_EQ(ran(), (Ids{"rtn", "kd", "sft", "scores"}));
 }
 
+TEST_F(Runner, ChangedDataFilesRunWhatReadsThem) {
+  const auto write = [&](const std::string& answer) {
+    return folder_.write("words.jsonl", "{\"prompt\": \"say\", \"completion\": \"" + answer + "\"}\n").string();
+  };
+  const std::vector<std::string> from_file{"~data.train.generators", "+data.train.file=" + write("yes"),
+                                           "~data.train.num_examples"};
+  run(from_file);
+  ran();
+  run(from_file);
+  EXPECT_EQ(ran(), Ids{});
+  write("yes");  // the same again
+  run(from_file);
+  EXPECT_EQ(ran(), Ids{});
+  write("no");
+  run(from_file);
+  EXPECT_EQ(ran(), (Ids{"kd", "sft", "scores"}));
+  // A file that is gone stops the run before any stage is touched.
+  fs::remove(folder_.path() / "words.jsonl");
+  EXPECT_THROW(run(from_file), base::IoError);
+  EXPECT_TRUE(fs::exists(out() / "kd" / "stage.json"));
+}
+
 TEST_F(Runner, FailedStageLeavesNoStampAndTheRestResumes) {
   const std::string text = message_of<base::DataError>([&] { run({"data.train.max_length=20"}); });
   expect_contains(text, "max_length is 20");

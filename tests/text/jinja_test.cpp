@@ -362,6 +362,8 @@ TEST(Jinja, NumbersBeyondTheirRange) {
                              "{{ '%999f' % 1.5 }}", "{{ '%1.1.1f' % 1.5 }}", "{{ {'index0': 'a'}.cycle(1) }}"}) {
     EXPECT_NE(fault_of(source, least), "rendered") << source;
   }
+  EXPECT_EQ(render("{{ 'a'.center(least) }}{{ 'a'.zfill(least) }}{{ 'a'.ljust(-1) }}", least), "aaa");
+  EXPECT_NE(fault_of("{{ 'a'.partition('') }}").find("not empty"), std::string::npos);
   EXPECT_EQ(render("{{ least is divisibleby(-1) }}{{ range(1, large, large) }}{{ [1, 2, 3][1::large] }}"
                    "{{ [1, 2, 3][::least] }}",
                    least),

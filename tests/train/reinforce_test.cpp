@@ -180,6 +180,17 @@ TEST_F(ReinforceTest, TheReferenceHoldsThePolicy) {
   EXPECT_GT(log.rows.back().at("reference_kl"), 1e-4);
 }
 
+TEST_F(ReinforceTest, TheReferencePullsWithoutAnyReward) {
+  use_problems("123456789");
+  const auto model = float_model(), reference = float_model(true, 5);
+  const Log log =
+      train(*model, settings("max_steps: 8, objective: {grpo: {beta: 1}}, optimizer: {adamw: {learning_rate: 0.003}}"),
+            reference.get());
+  EXPECT_EQ(log.rows.front().at("reward"), 0);
+  EXPECT_EQ(log.rows.front().at("trained_groups"), 4);
+  EXPECT_LT(log.rows.back().at("reference_kl"), 0.9 * log.rows.front().at("reference_kl"));
+}
+
 TEST_F(ReinforceTest, SeedDecidesEverything) {
   const auto first = quantized_model(), again = quantized_model();
   train(*first, settings("max_steps: 2"));

@@ -45,7 +45,7 @@ TEST(RolloutBatch, PromptsAreLaidOutOnce) {
   rl::RolloutBatch batch;
   batch.rollouts = {rollout(0, {1, 2, 3}, {10, 11}, 0.5), rollout(0, {1, 2, 3}, {}, -1),
                     rollout(0, {1, 2, 3}, {20}, -0.5), rollout(1, {4}, {30, 31}, 2)};
-  const std::vector<PolicyBatch> made = make_policy_batches(informative_groups(batch), 1, 100);
+  const std::vector<PolicyBatch> made = make_policy_batches(groups_of(batch), 1, 100);
   ASSERT_EQ(made.size(), 1u);
   EXPECT_EQ(made[0].num_rows, 5);
   EXPECT_EQ(made[0].num_sequences, 3);
@@ -68,7 +68,9 @@ TEST(RolloutBatch, PromptsAreLaidOutOnce) {
 TEST(RolloutBatch, GroupsWithoutAdvantagesAreLeftOut) {
   rl::RolloutBatch batch;
   batch.rollouts = {rollout(0, {1}, {2}, 0), rollout(0, {1}, {3}, 0), rollout(1, {1}, {2}, 0), rollout(1, {1}, {3}, 1)};
-  const std::vector<RolloutGroup> groups = informative_groups(batch);
+  std::vector<RolloutGroup> groups = groups_of(batch);
+  ASSERT_EQ(groups.size(), 2u);
+  keep_informative(groups);
   ASSERT_EQ(groups.size(), 1u);
   ASSERT_EQ(groups[0].rollouts.size(), 2u);
   EXPECT_EQ(groups[0].rollouts[0], &batch.rollouts[2]);
@@ -77,23 +79,22 @@ TEST(RolloutBatch, GroupsWithoutAdvantagesAreLeftOut) {
 
 TEST(RolloutBatch, StepsAndMicroBatchesShareTheGroups) {
   const rl::RolloutBatch batch = random_rollouts({4, 5, 6, 4, 5}, 3);
-  const std::vector<RolloutGroup> groups = informative_groups(batch);
+  const std::vector<RolloutGroup> groups = groups_of(batch);
   for (const int64_t mini_batches : {1, 2, 5, 9}) {
     for (const int64_t limit : {1, 30, 1000}) {
       const std::vector<PolicyBatch> made = make_policy_batches(groups, mini_batches, limit);
       ASSERT_EQ(made.size(), static_cast<size_t>(std::min<int64_t>(mini_batches, 5)));
-      int64_t rows = 0, sequences = 0, wanted = 0;
+      int64_t rows = 0, sequences = 0, wanted = 0, fewest = 99;
       for (const PolicyBatch& step : made) {
         int64_t step_rows = 0;
         for (const PolicyMicroBatch& micro_batch : step.micro_batches) {
           step_rows += micro_batch.rows.numel();
-          // Filling aside, only a group that is alone may be longer than the limit.
-          const std::vector<nn::Segment>& segments = micro_batch.tokens.segments;
-          const bool filled = segments.back().end - segments.back().begin < kTokenMultiple && segments.size() % 4 == 1;
-          const size_t used = segments.size() - (filled ? 1 : 0);
           EXPECT_EQ(micro_batch.tokens.size() % kTokenMultiple, 0);
-          EXPECT_EQ(used % 4, 0u);  // one prompt, three answers
-          EXPECT_TRUE(used == 4 || segments[used - 1].end <= limit);
+          // Filling aside, only an answer that is alone with its prompt may be longer than the limit.
+          const auto answers = micro_batch.sequence[-1].item<int64_t>() + 1;
+          EXPECT_TRUE(answers == 1 || micro_batch.rows[-1].item<int64_t>() < limit);
+          fewest = std::min(fewest, answers);
+          EXPECT_TRUE(limit > 1 || answers == 1);
         }
         EXPECT_EQ(step.num_rows, step_rows);
         rows += step.num_rows;
@@ -102,6 +103,7 @@ TEST(RolloutBatch, StepsAndMicroBatchesShareTheGroups) {
       for (const rl::Rollout& each : batch.rollouts) wanted += static_cast<int64_t>(each.completion.ids.size());
       EXPECT_EQ(rows, wanted);
       EXPECT_EQ(sequences, 15);
+      EXPECT_TRUE(limit < 1000 || fewest % 3 == 0) << "a group was cut without need";
     }
   }
 }
@@ -161,7 +163,7 @@ Gradients together(const rl::RolloutBatch& batch, const objective::Objective& ob
   StepRunner runner(*model, config);
   Gradients result;
   std::vector<at::Tensor> log_probs;
-  const std::vector<PolicyBatch> made = make_policy_batches(informative_groups(batch), 1, limit);
+  const std::vector<PolicyBatch> made = make_policy_batches(groups_of(batch), 1, limit);
   for (const PolicyMicroBatch& micro_batch : made.at(0).micro_batches) {
     log_probs.push_back(objective::log_probs(hidden_rows(*model, micro_batch.tokens, micro_batch.rows), runner.head(),
                                              micro_batch.targets)
@@ -189,7 +191,7 @@ TEST_P(SharedPrompts, GiveTheGradientsOfWholeSequences) {
   rl::RolloutBatch batch = random_rollouts({6, 1, 2, 9}, 3);
   for (rl::Rollout& each : batch.rollouts) each.prompt.insert(each.prompt.begin(), static_cast<size_t>(GetParam()), 5);
   if (GetParam() > 0) {
-    const std::vector<PolicyBatch> made = make_policy_batches(informative_groups(batch), 1, 1000);
+    const std::vector<PolicyBatch> made = make_policy_batches(groups_of(batch), 1, 1000);
     EXPECT_EQ(made[0].micro_batches[0].tokens.segments[0].end, 18);
     EXPECT_NO_THROW(nn::check_token_batch(made[0].micro_batches[0].tokens));
   }

@@ -22,11 +22,11 @@ namespace rqat::base {
 
 class RegistryBase;
 
-/// Allowed interval of a number. `low_open` excludes the lower end.
+/// Allowed interval of a number. `low_open` and `high_open` exclude an end.
 struct Range {
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
-  bool low_open = false;
+  bool low_open = false, high_open = false;
   bool contains(double value) const;
   std::string text() const;  ///< "1..4096", "> 0", ">= 0", ""
 };

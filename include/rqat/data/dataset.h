@@ -66,6 +66,10 @@ std::vector<Record> load_records(const DataConfig& config, int64_t seed);
 /// How many load_records() would give; files are gone through without looking into their records.
 int64_t count_records(const DataConfig& config, int64_t seed);
 
+/// Changes when a file that the entry names does: its content, or of one beyond 1 GiB size and time; "" where it names
+/// none. Throws IoError.
+std::string files_fingerprint(const DataConfig& config);
+
 /// An example longer than max_length.
 class TooLong : public base::DataError {
  public:
@@ -92,6 +96,10 @@ Example encode_example(const Record& record, const DataConfig& config, const tex
 std::vector<Example> encode_examples(const std::vector<Record>& records, const DataConfig& config,
                                      const text::Tokenizer& tokenizer, const text::ChatTemplate& chat,
                                      int64_t most = std::numeric_limits<int64_t>::max());
+/// The records whose prompts have at most max_length tokens. Throws DataError on the first longer one (record number)
+/// unless `too_long: drop`, and when that leaves none.
+std::vector<Record> with_fitting_prompts(std::vector<Record> records, const DataConfig& config,
+                                         const text::Tokenizer& tokenizer, const text::ChatTemplate& chat);
 /// Whether the response solves the record's problem (by its final answer; without the marker, by its last number). For
 /// records from a file the response's marked answer must equal the record's reference answer, else that of the record's
 /// response, or all of it where it marks none.

@@ -43,7 +43,8 @@ struct EngineStats {
 
 class Engine {
  public:
-  /// Runs with the linears' present execution mode. `max_slots` sequences at once; `max_length` prompt + new tokens.
+  /// Runs with the linears' present execution mode. `max_slots` sequences at once; `max_length`: prompt + new tokens,
+  /// longer answers are cut there (with a warning where a prompt leaves less room than max_new_tokens).
   /// With several ranks in `world` each answers a share of the requests, and all get all answers.
   /// Throws std::invalid_argument when max_slots < 1.
   Engine(model::CausalLM& model, std::vector<int64_t> stop_ids, int64_t max_slots, int64_t max_length,
@@ -52,8 +53,8 @@ class Engine {
   /// completions[r][n]. The stream of sample n of request r depends on (seed, r, n) alone: not on slots, order or batch
   /// size. Streams are equal as far as the model's rows are: bf16 products of another batch shape may round
   /// differently. A row of the vocabulary is held for as many sequences as 32 MiB of fp32 take, at least one. Throws
-  /// DataError (request number, length, limit) when a prompt leaves no room for max_new_tokens, is empty, or asks for
-  /// no samples, and when logits are not finite; ConfigError when `sampling` is out of range.
+  /// DataError (request number, length, limit) when a prompt leaves no room for a token, is empty, or asks for no
+  /// samples, and when logits are not finite; ConfigError when `sampling` is out of range.
   std::vector<std::vector<Completion>> generate(const std::vector<Request>& requests, const SamplingConfig& sampling,
                                                 uint64_t seed,
                                                 const std::function<void(int64_t done, int64_t total)>& progress = {});

@@ -99,6 +99,9 @@ class CausalLM {
   nn::Parameter& head();  ///< the embedding itself when tied
   /// The head laid out for logits; made again after refresh() when the head was trained.
   const ops::PreparedWeight& prepared_head();
+  /// Embedding, norms and head that are frozen here and equal those of `other` take its memory from now on, the head's
+  /// layout too: a student and its teacher, most often. `other` must not change them in place any more.
+  void share_frozen(CausalLM& other);
 
   void prepare_training();  ///< masters for all trainable parameters
   void zero_grad();

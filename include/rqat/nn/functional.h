@@ -23,7 +23,8 @@ using GradientBuffer = std::function<at::Tensor()>;
 /// The parameter's own buffer; not wanted while it is frozen.
 GradientBuffer gradient_of(Parameter& parameter);
 
-/// x [..., K] weight [N, K] (+ bias [N], may be undefined) -> [..., N]. dW = dy^T x, db = sum of dy over rows.
+/// x [..., K] weight [N, K] (+ bias [N], may be undefined) -> [..., N]. dW = dy^T x, db = sum of dy over rows. An x
+/// that came out of rms_norm or silu_mul is not kept for that: the backward makes it again.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, GradientBuffer weight_gradient,
                   GradientBuffer bias_gradient);
 

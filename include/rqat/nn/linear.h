@@ -57,6 +57,8 @@ class LinearBase {
   virtual void prepare_training() = 0;  ///< creates the fp32 masters
   /// After masters were overwritten with those of an earlier moment; refresh() follows.
   virtual void masters_restored() {}
+  /// A master that moves without being trained, which a checkpoint holds beside the trained ones; undefined = none.
+  virtual at::Tensor moving_master() { return {}; }
   /// What ranks share of a weight whose master one of them keeps (nn::Parameter::elsewhere): codes of a quantised
   /// layer, else the compute weight. After the master where there is one; elsewhere to be overwritten before refresh().
   virtual at::Tensor shared_weight() = 0;

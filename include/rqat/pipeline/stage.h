@@ -22,6 +22,8 @@ struct Uses {
   std::vector<std::string> models;  ///< ids of `models:` entries or of stages that make a model
   std::vector<std::string> data;    ///< names of `data:` entries or of stages that write data
   std::vector<std::string> quant;
+  std::string data_on_the_way =
+      {};  ///< the one of `data` that is measured with alone; what comes out depends on no such
 };
 
 /// What the runner gives a running stage.
@@ -79,9 +81,9 @@ class Stage {
     (void)recipe;
     return {};
   }
-  /// Settings that decide what is saved on the way, not what comes out: changing them keeps finished stages and
-  /// checkpoints.
-  virtual std::vector<std::string> settings_that_only_save() const { return {}; }
+  /// Settings that decide what is saved and measured on the way, not what comes out: changing them keeps finished
+  /// stages and checkpoints.
+  virtual std::vector<std::string> settings_on_the_way() const { return {}; }
   /// Whether checkpoints stay when the stage has finished.
   virtual bool keeps_checkpoints() const { return false; }
   virtual void run(StageRun& run) = 0;

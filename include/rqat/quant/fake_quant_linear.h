@@ -62,6 +62,7 @@ class FakeQuantLinear : public nn::LinearBase {
   void reduce_gradients() override;
   void prepare_training() override;
   void masters_restored() override;
+  at::Tensor moving_master() override;
   at::Tensor shared_weight() override;
   void set_execution(nn::Execution execution) override;
   nn::Execution execution() const override { return execution_; }

@@ -98,8 +98,8 @@ class StepRunner {
   int64_t held_bytes() const;
   /// Ends the training: the optimizer goes, and with zero: 1 the main rank gets the masters of all linears.
   void finish();
-  /// Masters of what is trained, and the optimizer's state. With zero: 1 all ranks call it, the main rank gets it
-  /// whole.
+  /// Masters of what is trained or moves with it, and the optimizer's state. With zero: 1 all ranks call it, the main
+  /// rank gets it whole.
   io::TensorMap state() const;
   /// Puts them back and requantises. Throws IoError when an entry is missing, of another shape, or of no trained
   /// parameter.
@@ -107,6 +107,7 @@ class StepRunner {
 
  private:
   void compare_ranks(int64_t step);
+  io::TensorMap moving_masters() const;
   model::CausalLM& model_;
   const LoopConfig& config_;
   dist::Communicator& world_;

@@ -37,18 +37,9 @@ class Mix : public Objective {
     if (weights_.empty()) weights_.assign(parts_.size(), 1.0);
   }
 
-  bool needs_teacher() const override {
-    for (const auto& part : parts_) {
-      if (part->needs_teacher()) return true;
-    }
-    return false;
-  }
-  bool needs_policy() const override {
-    for (const auto& part : parts_) {
-      if (part->needs_policy()) return true;
-    }
-    return false;
-  }
+  bool needs_teacher() const override { return any(&Objective::needs_teacher); }
+  bool needs_policy() const override { return any(&Objective::needs_policy); }
+  bool needs_reference() const override { return any(&Objective::needs_reference); }
 
   ObjectiveOutput compute(const ObjectiveInput& input) const override {
     ObjectiveOutput sum;
@@ -71,6 +62,10 @@ class Mix : public Objective {
   }
 
  private:
+  bool any(bool (Objective::*needs)() const) const {
+    return std::any_of(parts_.begin(), parts_.end(), [&](const auto& part) { return ((*part).*needs)(); });
+  }
+
   /// The weight travels with the rows: it reaches loss, gradients and (undone by compute) metrics of every part alike.
   static ObjectiveInput weighted(ObjectiveInput input, double weight) {
     const int64_t rows = input.hidden.size(0);

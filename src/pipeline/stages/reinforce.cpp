@@ -26,6 +26,9 @@ class ReinforceStage : public LoopStage {
     if (!objective->needs_policy()) {
       faults.push_back("objective " + config_.objective.name + " is not a policy objective; use a `train` stage");
     }
+    if (objective->needs_teacher()) {
+      faults.push_back("objective " + config_.objective.name + " needs a teacher, which a `reinforce` stage has not");
+    }
     if (objective->needs_reference() && config_.inputs.companion.empty()) {
       faults.push_back("objective " + config_.objective.name + " has beta > 0 and needs `reference: <model>`");
     }
@@ -35,8 +38,10 @@ class ReinforceStage : public LoopStage {
   void run(StageRun& run) override {
     run_loop(run, [&](LoadedModel& policy, model::CausalLM* reference, const train::Callbacks& callbacks) {
       const std::string& name = config_.inputs.data;
-      train::train_reinforce(*policy.model, reference, *policy.tokenizer, *policy.chat, policy.stop_ids,
-                             records_of(run, name), run.data(name), config_, stage_seed(run, "reinforce"), callbacks);
+      const std::vector<data::Record> records =
+          data::with_fitting_prompts(records_of(run, name), run.data(name), *policy.tokenizer, *policy.chat);
+      train::train_reinforce(*policy.model, reference, *policy.tokenizer, *policy.chat, policy.stop_ids, records,
+                             run.data(name), config_, stage_seed(run, "reinforce"), callbacks);
     });
   }
 

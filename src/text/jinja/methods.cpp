@@ -100,6 +100,7 @@ Value split_right(const std::string& text, const Arguments& a) {
 
 Value partition(const std::string& text, const Arguments& a, bool last) {
   const std::string part = text_of(a.get(0, "sep"), "partition");
+  if (part.empty()) wrong_type("partition needs a separator that is not empty", a.get(0, "sep"));
   const size_t at = last ? find_last_in(text, part) : find_in(text, part);
   if (at == std::string::npos)
     return last ? Value(List{Value(""), Value(""), Value(text)}, Sequence::kTuple)
@@ -110,7 +111,7 @@ Value partition(const std::string& text, const Arguments& a, bool last) {
 Value padded(const std::string& text, const Arguments& a, const std::string& name) {
   const Value width = a.get(0, "width"), fill = a.get(1, "fillchar");
   if (!width.is_integer()) wrong_type(base::cat(name, " needs a width"), width);
-  const int64_t missing = std::min<int64_t>(width.integer(), 100'000) - character_count(text);
+  const int64_t missing = std::clamp<int64_t>(width.integer(), 0, 100'000) - character_count(text);
   if (missing <= 0) return Value(text);
   const std::string character = name == "zfill" ? "0" : fill.is_string() ? fill.string() : " ";
   const auto pad = [&](int64_t count) {
