@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -77,17 +78,50 @@ void remove_folder(const fs::path& path) {
   if (error) fail(removed, "cannot remove the folder", error.value());
 }
 
-void remove_leftovers(const fs::path& folder) {
+namespace {
+
+template <class Keep>
+void remove_leftovers_but(const fs::path& folder, const Keep& keep) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) return;
   std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_leftover(entry)) leftovers.push_back(entry.path());
+    if (is_leftover(entry) && !keep(entry)) leftovers.push_back(entry.path());
   }
   for (const fs::path& path : leftovers) {
     if (!error) fs::remove_all(path, error);
   }
   if (error) fail(folder, "cannot remove what an earlier run left", error.value());
+}
+
+}  // namespace
+
+void remove_leftovers(const fs::path& folder) {
+  remove_leftovers_but(folder, [](const fs::directory_entry&) { return false; });
+}
+
+void remove_leftovers(const fs::path& folder, const std::vector<std::string>& names) {
+  remove_leftovers_but(folder, [&](const fs::directory_entry& entry) {
+    return entry.is_directory() && std::find(names.begin(), names.end(), entry.path().stem().string()) == names.end();
+  });
+}
+
+bool holds_nothing(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return true;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (!is_leftover(entry)) return false;
+  }
+  return !error;
+}
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  const auto resolved = [](const fs::path& given) {
+    const fs::path whole = fs::weakly_canonical(fs::absolute(given));
+    return whole.has_filename() ? whole : whole.parent_path();
+  };
+  const fs::path whole = resolved(path), parent = resolved(folder);
+  return std::mismatch(parent.begin(), parent.end(), whole.begin(), whole.end()).first == parent.end();
 }
 
 void sync_file(const fs::path& path) {

@@ -1,5 +1,6 @@
 #include "structure_check.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "rqat/base/error.h"
@@ -106,6 +107,7 @@ class Checker {
 
   StructureReport run() {
     for (const auto& [id, source] : recipe_.models) look_at_source(id, source);
+    for (const auto& [name, config] : recipe_.data) look_at_data(name, config);
     for (const StageEntry& entry : recipe_.stages) {
       if (entry.type == "quantize") check_policy(entry);
       if (entry.type == "export") check_export(entry);
@@ -126,6 +128,30 @@ class Checker {
     report_.notes.push_back(cat("models.", id, ": ", model->config().model_type, ", ", model->num_blocks(),
                                 " blocks of width ", model->config().hidden_size, ", ", model->linears().size(),
                                 " linears"));
+  }
+
+  /// The first record of a file is read, as the stages will read it.
+  void look_at_data(const std::string& name, data::DataConfig config) {
+    if (config.file.empty() || recipe_.maker_of_data(name) != nullptr) return;
+    config.num_examples = 1;
+    try {
+      const data::Record first = data::load_records(config, recipe_.seed).at(0);
+      for (const StageEntry& entry : recipe_.stages) look_at_record(entry, name, first);
+    } catch (const base::IoError& error) {
+      report_.missing.push_back(cat("data.", name, ".file: ", error.what(), "; its records were not looked at"));
+    } catch (const base::Error& error) {
+      report_.faults.push_back(cat(config.where.text(), ": data.", name, ": ", error.what()));
+    }
+  }
+
+  void look_at_record(const StageEntry& entry, const std::string& name, const data::Record& record) {
+    const std::vector<std::string> used = entry.stage->uses().data;
+    if (std::find(used.begin(), used.end(), name) == used.end()) return;
+    const bool answers = entry.type == "reinforce" || entry.type == "evaluate" || entry.type == "synthesize";
+    if (answers && !record.text.empty())
+      fault(entry, cat("data.", name, ": ", record.where, " is plain text, which has no prompt to answer"));
+    if (entry.type == "train" && name == used.front() && record.text.empty() && record.response.empty())
+      fault(entry, cat("data.", name, ": ", record.where, " has no response to learn; map one by `answer`"));
   }
 
   bool exists(const Origin& origin) const { return fs::exists(recipe_.models.at(origin.source).path); }

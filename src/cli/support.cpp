@@ -11,6 +11,7 @@
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/folders.h"
 #include "rqat/base/strings.h"
 #include "rqat/pipeline/missing_model.h"
 
@@ -55,8 +56,14 @@ int usable_cores() {
   return std::max(1, cores);
 }
 
-void require_free(const fs::path& folder, bool overwrite) {
+void require_free(const fs::path& folder, bool overwrite, const std::vector<fs::path>& inputs,
+                  const std::vector<std::string>& marks) {
   if (!fs::exists(folder)) return;
+  for (const fs::path& input : inputs) {
+    if (!base::lies_in(input, folder) && !base::lies_in(folder, input)) continue;
+    throw base::UsageError(cat("'", folder.string(), "' is, holds or lies in '", input.string(),
+                               "', which the command reads; name another folder"));
+  }
   if (!fs::is_directory(folder))
     throw base::UsageError(cat("'", folder.string(), "' is a file; name a folder to write"));
   if (fs::is_empty(folder)) return;
@@ -64,8 +71,9 @@ void require_free(const fs::path& folder, bool overwrite) {
     throw base::UsageError(
         cat("'", folder.string(), "' is not empty; name another folder, or replace it with --overwrite"));
   }
-  if (!fs::exists(folder / "config.json") && !fs::exists(folder / "stage.json") && !fs::exists(folder / "model.gguf")) {
-    throw base::UsageError(cat("'", folder.string(), "' holds files that are not a model; it is not overwritten"));
+  if (std::none_of(marks.begin(), marks.end(), [&](const std::string& name) { return fs::exists(folder / name); })) {
+    throw base::UsageError(cat("'", folder.string(), "' holds other things than this command writes (no ",
+                               base::join(marks, ", "), "); it is not overwritten"));
   }
 }
 
@@ -90,7 +98,8 @@ fs::path as_model_folder(const fs::path& model, const ScratchFolder& scratch) {
         cat(model.string(), ": no such model folder or GGUF file", pipeline::missing_model_advice(model)));
   }
   if (!pipeline::needs_import(model)) return model;
-  fs::path folder = scratch.path() / model.stem();
+  // Two files may have one name.
+  fs::path folder = scratch.path() / base::hex64(base::stable_hash(fs::absolute(model).string())) / model.stem();
   if (!fs::exists(folder)) pipeline::import_model(model, folder, "bfloat16");
   return folder;
 }

@@ -18,9 +18,11 @@ std::string command_without(const std::vector<std::string>& options);
 /// CPU cores this process may use: its affinity mask, and the quota of its control group.
 int usable_cores();
 
-/// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it is a folder that rqat
-/// writes (it has a config.json, a stage.json or a model.gguf).
-void require_free(const std::filesystem::path& folder, bool overwrite);
+/// Throws UsageError when `folder` holds something already, unless `overwrite` is set and it has one of `marks`, which
+/// tell the folders that a command writes; and when one of the command's `inputs` lies in it, or it in one of them.
+void require_free(const std::filesystem::path& folder, bool overwrite,
+                  const std::vector<std::filesystem::path>& inputs = {},
+                  const std::vector<std::string>& marks = {"config.json", "stage.json", "model.gguf"});
 
 /// Seconds of a steady clock.
 double seconds_now();

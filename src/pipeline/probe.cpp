@@ -104,7 +104,7 @@ const Probe::Source& Probe::source_of(const std::string& model) {
 }
 
 fs::path Probe::small_model(const Source& source, int64_t blocks) {
-  fs::path folder = scratch_ / cat(source.folder.filename().string(), "_", blocks, "_blocks");
+  fs::path folder = scratch_ / cat(base::hex64(base::stable_hash(source.folder.string())), "_", blocks, "_blocks");
   if (fs::exists(folder)) return folder;
   fs::create_directories(folder);
   copy_model_files(source.folder, folder);

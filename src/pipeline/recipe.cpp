@@ -4,6 +4,7 @@
 #include <set>
 
 #include "rqat/base/error.h"
+#include "rqat/base/folders.h"
 #include "rqat/base/strings.h"
 #include "rqat/pipeline/stage.h"
 
@@ -188,6 +189,21 @@ void check_ids(const Recipe& recipe, Faults& faults) {
   }
 }
 
+/// No stage and no import writes into the folder of a model that is read, nor above it: it would be emptied first.
+void check_folders(const Recipe& recipe, Faults& faults) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> ids = keys_of(recipe.models);
+  for (const StageEntry& entry : recipe.stages) ids.push_back(entry.id);
+  for (const auto& [name, source] : recipe.models) {
+    for (const std::string& id : ids) {
+      const fs::path folder = fs::path(recipe.output_dir) / id;
+      if (!base::lies_in(folder, source.path) && !base::lies_in(source.path, folder)) continue;
+      faults.add(source.where, cat("models.", name, ".path: '", source.path, "' would be overwritten: '", id,
+                                   "' writes '", folder.string(), "'; choose another output_dir or id"));
+    }
+  }
+}
+
 /// Puts every stage behind those it reads, otherwise keeping the written order. Leaves the rest (a cycle) as a fault.
 void sort_stages(Recipe& recipe, Faults& faults) {
   std::vector<StageEntry> sorted;
@@ -311,6 +327,7 @@ Recipe read_recipe(const Node& tree, const std::string& title) {
   MixtureResolver(recipe, unmade, faults).run();
   check_references(recipe, unmade, faults);
   check_ids(recipe, faults);
+  check_folders(recipe, faults);
   for (const StageEntry& entry : recipe.stages) {
     if (sound.count(entry.id) == 0) continue;
     for (const std::string& text : entry.stage->check(recipe))

@@ -71,6 +71,9 @@ class Runner {
     if (world_.is_main()) open_folder();
     require_shared_folder();
     started_ = now_seconds();
+    for (const StageEntry& entry : recipe_.stages) {
+      if (selected(entry.id)) data_settings(entry);  // a file that is not there is told before anything is computed
+    }
     write_run_file(false);
     for (const auto& model : recipe_.models)
       main_first("model " + model.first, [&] { prepare_source(model.first, model.second); });
@@ -93,9 +96,38 @@ class Runner {
   }
 
  private:
+  /// Folders that this run empties or writes: of imported models, and of stages.
+  std::vector<std::string> own_folders() const {
+    std::vector<std::string> ids;
+    for (const auto& [id, source] : recipe_.models) {
+      if (is_copied(source)) ids.push_back(id);
+    }
+    for (const StageEntry& entry : recipe_.stages) {
+      if (selected(entry.id)) ids.push_back(entry.id);
+    }
+    return ids;
+  }
+
+  /// Nothing is emptied that no run has written.
+  void require_own_folders() const {
+    const bool is_run = fs::exists(root_ / "run.json");
+    for (const std::string& id : own_folders()) {
+      const fs::path folder = root_ / id;
+      const StageEntry* stage = recipe_.find_stage(id);
+      // Imported models and the rows of tables are there before the mark.
+      const bool is_marked_late = stage == nullptr || stage->stage->makes() == "table";
+      const bool is_own = fs::exists(folder / "stage.json") || fs::exists(folder / kRunning) ||
+                          (is_run && is_marked_late) || base::holds_nothing(folder);
+      if (is_own) continue;
+      throw base::ConfigError(cat("'", folder.string(), "' holds files that no run wrote, and '", id,
+                                  "' would replace them; choose another output_dir, or move them away"));
+    }
+  }
+
   void open_folder() const {
+    require_own_folders();
     base::make_folders(root_);
-    base::remove_leftovers(root_);
+    base::remove_leftovers(root_, own_folders());
     base::add_log_file(root_ / "log.txt");
     base::write_file(root_ / "recipe.yaml", "# Resolved recipe: rqat train --config recipe.yaml repeats this run.\n" +
                                                 recipe_.resolved.dump());
@@ -144,6 +176,10 @@ class Runner {
     save_model_folder(*loaded.model, source, folder);
   }
 
+  static bool is_copied(const ModelSource& source) {
+    return source.dtype != "auto" || (fs::exists(source.path) && needs_import(source.path));
+  }
+
   /// A source to be imported, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders
   /// are used where they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
@@ -153,7 +189,7 @@ class Runner {
                                   missing_model_advice(path)));
     }
     const bool foreign = needs_import(path);
-    if (!foreign && source.dtype == "auto") {
+    if (!is_copied(source)) {
       sources_[id] = path;
       fingerprints_[id] = base::content_hash(path);
       return;

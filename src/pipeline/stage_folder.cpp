@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::cat;
 
-constexpr const char* kRunning = "running.json";
 constexpr size_t kShownChanges = 5;
 
 /// "max_steps: 100 -> 200, data.train.seed: 0 -> 1"; "" when nothing differs.

@@ -12,6 +12,9 @@
 
 namespace rqat::pipeline {
 
+/// In the folder of a stage while it is not finished.
+inline constexpr const char* kRunning = "running.json";
+
 /// What the result of a stage depends on, as text by name: "optimizer.adamw.learning_rate", "data.train.num_examples",
 /// "model teacher".
 using Dependencies = std::map<std::string, std::string>;

@@ -61,6 +61,29 @@ TEST(Folders, LeftoversOfDeadProcessesGo) {
   remove_leftovers(folder / "none");
 }
 
+TEST(Folders, LeftoversOfOthersStay) {
+  const TemporaryFolder folder;
+  for (const char* name : {"kd.partial", "kd.removed", "data.partial"}) make_folders(folder / name);
+  write_file(folder / "run.json.partial-99999999-3", "{");
+  EXPECT_TRUE(holds_nothing(folder / ""));
+  remove_leftovers(folder / "", {"kd", "rl"});
+  EXPECT_TRUE(fs::exists(folder / "data.partial"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / ""), fs::directory_iterator()), 1);
+  write_file(folder / "notes.txt", "mine");
+  EXPECT_FALSE(holds_nothing(folder / ""));
+  EXPECT_TRUE(holds_nothing(folder / "none"));
+}
+
+TEST(Folders, WhatLiesInAFolder) {
+  const TemporaryFolder folder;
+  make_folders(folder / "a/b");
+  fs::create_directory_symlink(folder / "a", folder / "link");
+  for (const char* inside : {"a", "a/", "a/b", "a/./b/../c/d", "link", "link/b"})
+    EXPECT_TRUE(lies_in(folder / inside, folder / "a/")) << inside;
+  for (const char* outside : {"", "ab", "b/a", "a/.."})
+    EXPECT_FALSE(lies_in(folder / outside, folder / "a")) << outside;
+}
+
 TEST(Folders, FreeSpaceIsTold) {
   const TemporaryFolder folder;
   const std::string text = free_space_text(folder / "not/there/yet");

@@ -213,7 +213,21 @@ TEST_F(BadInput, CorruptGguf) {
 TEST_F(BadInput, EmptyDataSet) {
   work_.write("empty.jsonl", "\n\n");
   change_recipe("{generators: [chain_sums], num_examples: 4}", "{file: empty.jsonl}");
-  EXPECT_THAT(failed_run(1, "kd"), AllOf(HasSubstr("empty.jsonl"), HasSubstr("empty")));
+  EXPECT_THAT(failed_run(2, "rtn"), AllOf(HasSubstr("empty.jsonl"), HasSubstr("empty")));
+}
+
+TEST_F(BadInput, DataThatIsNotThereOrDoesNotFit) {
+  change_recipe("{generators: [chain_sums], num_examples: 4}", "{file: none.jsonl}");
+  EXPECT_THAT(work_.run("validate --config recipe.yaml").output,
+              HasSubstr("data.train.file: none.jsonl: cannot be opened: no such file"));
+  EXPECT_THAT(failed_run(1, "rtn"), HasSubstr("none.jsonl"));
+  work_.write("none.jsonl", "{\"question\": \"1+1\"}\n");
+  EXPECT_THAT(work_.run("validate --config recipe.yaml").output, HasSubstr("none.jsonl:1"));
+  work_.write("none.jsonl", "{\"text\": \"a text\"}\n");
+  change_recipe("    max_steps: 2\n    batch_size: 2\n",
+                "    max_steps: 2\n  - {id: rl, type: reinforce, model: rtn, data: train, max_steps: 1}\n");
+  EXPECT_THAT(work_.run("validate --config recipe.yaml").output,
+              HasSubstr("stages.rl: data.train: none.jsonl:1 is plain text, which has no prompt to answer"));
 }
 
 TEST_F(BadInput, MalformedRecord) {
@@ -295,7 +309,11 @@ TEST_F(BadInput, MissingModel) {
 TEST_F(BadInput, OutputThatIsTaken) {
   work_.write("notes/readme.txt", "mine");
   EXPECT_THAT(failure("quantize --model model --out notes", 2), HasSubstr("not empty"));
-  EXPECT_THAT(failure("quantize --model model --out notes --overwrite", 2), HasSubstr("not a model"));
+  EXPECT_THAT(failure("quantize --model model --out notes --overwrite", 2),
+              HasSubstr("other things than this command writes"));
+  EXPECT_THAT(failure("quantize --model model --out model --overwrite", 2), HasSubstr("which the command reads"));
+  EXPECT_THAT(failure("evaluate --model model --generators comparison --out model --overwrite", 2),
+              HasSubstr("which the command reads"));
   EXPECT_THAT(failure("quantize --model model --out recipe.yaml", 2), HasSubstr("is a file"));
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "program.h"
+#include "rqat/base/strings.h"
 #include "rqat/cli/command.h"
 #include "rqat/io/json_file.h"
 #include "rqat/io/safetensors.h"
@@ -13,6 +14,7 @@
 namespace rqat::cli {
 namespace {
 
+using base::cat;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -178,6 +180,35 @@ TEST(Commands, EvaluateComparesModels) {
   ASSERT_EQ(results["models"].size(), 2u);
   EXPECT_NEAR(results["models"][0]["tasks"]["problems"]["kl_to_teacher"].get<double>(), 0, 1e-4);
   EXPECT_GT(results["models"][1]["tasks"]["problems"]["kl_to_teacher"].get<double>(), 1e-6);
+}
+
+TEST(Commands, EvaluateTellsModelsOfOneNameApart) {
+  const std::string tiny = "--hidden-size 64 --intermediate-size 64 --num-heads 2 --num-key-value-heads 2 --num-layers 1";
+  for (const char* name : {"one", "two"}) {
+    success(cat("init --out ", name, "/float ", tiny, " --seed ", int{name[0]}));
+    success(cat("quantize --model ", name, "/float --out ", name, "/w4 --num-bits 4 --group-size 16"));
+    success(cat("export --model ", name, "/w4 --format gptq --out ", name, "/gptq"));
+  }
+  const auto perplexities = [&](const char* models) {
+    success(cat("evaluate --model ", models,
+                " --generators comparison --num-examples 2 --max-new-tokens 1 --out results --overwrite"));
+    std::vector<double> found;
+    const nlohmann::json results = io::read_json(workplace() / "results/results.json");
+    for (const nlohmann::json& model : results["models"])
+      found.push_back(model["tasks"]["problems"]["perplexity"]);
+    return found;
+  };
+  const std::vector<double> both = perplexities("one/gptq,two/gptq"), turned = perplexities("two/gptq,one/gptq");
+  EXPECT_NE(both.at(0), both.at(1));
+  EXPECT_EQ(both.at(0), turned.at(1));
+}
+
+TEST(Commands, EvaluateProblemsWithoutSolutions) {
+  workplace().write("problems.jsonl", R"({"prompt": [{"role": "user", "content": "1+1"}], "reward_model": )"
+                                      R"({"ground_truth": "2"}})"
+                                      "\n");
+  const std::string table = success("evaluate --model model --file problems.jsonl --mapping verl --max-new-tokens 2");
+  EXPECT_THAT(table, HasSubstr("0.0"));
 }
 
 TEST(Commands, ValidateShowsStagesAndExplains) {

@@ -69,6 +69,12 @@ TEST(RequireFree, OnlyModelFoldersAreReplaced) {
   EXPECT_NO_THROW(require_free(work / "model", true));
   work.write("mine/notes.txt", "x");
   EXPECT_THROW(require_free(work / "mine", true), base::UsageError);
+  EXPECT_THROW(require_free(work / "model", true, {}, {"results.json"}), base::UsageError);
+  work.write("all/model/config.json", "{}");
+  work.write("all/config.json", "{}");
+  for (const auto& [folder, input] : {std::pair{"model", "model"}, {"all", "all/model"}, {"all/model", "all"}})
+    EXPECT_THROW(require_free(work / folder, true, {work / input}), base::UsageError) << folder;
+  EXPECT_NO_THROW(require_free(work / "all/model", true, {work / "model"}));
 }
 
 TEST(UsableCores, AtLeastOne) { EXPECT_GE(usable_cores(), 1); }

@@ -126,6 +126,20 @@ TEST(Recipe, DuplicateAndUnfitIds) {
                   "models.a/b: an id may hold letters");
 }
 
+TEST(Recipe, ModelsThatStagesWouldOverwrite) {
+  const RecipeFolder folder;
+  const auto faults = [&](const char* path, const char* output) {
+    return faults_of(folder, cat("output_dir: ", output, "\nmodels: {base: {path: ", path,
+                                 "}}\ndata: {d: {generators: [chain_sums]}}\nstages:\n"
+                                 "  - {id: sft, type: train, model: base, data: d, max_steps: 1}\n"));
+  };
+  expect_contains(faults("models/base", "models"),
+                  "models.base.path: 'models/base' would be overwritten: 'base' writes");
+  expect_contains(faults("runs/sft", "runs"), "'runs/sft' would be overwritten: 'sft' writes 'runs/sft'");
+  expect_contains(faults("runs/sft/old", "runs"), "would be overwritten: 'sft'");
+  expect_contains(faults("runs", "./runs/x/.."), "would be overwritten: ");
+}
+
 TEST(Recipe, CyclesAreNamed) {
   const RecipeFolder folder;
   const std::string text = faults_of(folder, cat(kNouns, R"(stages:

@@ -169,6 +169,21 @@ TEST_F(Runner, ChangedDataFilesRunWhatReadsThem) {
   EXPECT_TRUE(fs::exists(out() / "kd" / "stage.json"));
 }
 
+TEST_F(Runner, FoldersOfOthersAreNotReplaced) {
+  const fs::path mine = folder_.write("run/kd/notes.txt", "mine");
+  folder_.write("run/data.partial/notes.txt", "mine");
+  const std::string text = message_of<base::ConfigError>([&] { run(); });
+  expect_contains(text, "' holds files that no run wrote, and 'kd' would replace them; choose another output_dir");
+  EXPECT_FALSE(fs::exists(out() / "run.json"));
+  fs::remove(mine);
+  run();
+  run({"stages.kd.max_steps=2"});
+  EXPECT_TRUE(fs::exists(out() / "data.partial/notes.txt"));
+  // Rows of a table that was never finished are a run's own.
+  fs::remove(out() / "scores" / "stage.json");
+  EXPECT_NO_THROW(run({"stages.kd.max_steps=2"}));
+}
+
 TEST_F(Runner, FailedStageLeavesNoStampAndTheRestResumes) {
   const std::string text = message_of<base::DataError>([&] { run({"data.train.max_length=20"}); });
   expect_contains(text, "max_length is 20");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace rqat::base {
 
@@ -14,8 +15,15 @@ void make_folders(const std::filesystem::path& path);
 void remove_folder(const std::filesystem::path& path);
 
 /// Removes what a killed program left directly in `folder`: temporary files of AtomicFile whose process is gone,
-/// folders that write_folder or remove_folder did not finish. Throws IoError.
+/// and folders that write_folder or remove_folder did not finish. Throws IoError.
 void remove_leftovers(const std::filesystem::path& folder);
+/// The same where others keep files too: of folders only those called by one of `names`.
+void remove_leftovers(const std::filesystem::path& folder, const std::vector<std::string>& names);
+/// Whether there is nothing in a folder but what remove_leftovers() removes; true of one that does not exist.
+bool holds_nothing(const std::filesystem::path& folder);
+
+/// Whether `path` is `folder` or something in it, as far as links and relative parts can be resolved.
+bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder);
 
 /// Waits until the content of a file is on the disk. Throws IoError.
 void sync_file(const std::filesystem::path& path);

@@ -44,7 +44,7 @@ class Convert : public Command {
   }
 
   void run() override {
-    require_free(options_.output, options_.overwrite);
+    require_free(options_.output, options_.overwrite, {options_.input});
     const int64_t largest = io::shard_bytes(options_.max_shard_size);
     if (exporting::is_quantized_checkpoint(options_.input)) {
       exporting::import_quantized(options_.input, options_.output, options_.dtype, largest);

@@ -65,7 +65,7 @@ class Evaluate : public Command {
   void run() override {
     const ScratchFolder scratch;
     const fs::path folder = options_.out.empty() ? scratch.path() / "results" : fs::path(options_.out);
-    if (!options_.out.empty()) require_free(folder, options_.overwrite);
+    if (!options_.out.empty()) require_free(folder, options_.overwrite, inputs(), {"results.json"});
     // The stage logs its table, which here goes to standard output.
     base::set_log_level(base::LogLevel::kWarning);
     run_one_stage(recipe(scratch), "evaluate", folder, options_.device);
@@ -83,6 +83,12 @@ class Evaluate : public Command {
     std::string id = name;
     for (int i = 2; !taken.insert(id).second; ++i) id = base::cat(name, "_", i);
     return id;
+  }
+
+  std::vector<fs::path> inputs() const {
+    std::vector<fs::path> paths(options_.model.begin(), options_.model.end());
+    if (!options_.teacher.empty()) paths.emplace_back(options_.teacher);
+    return paths;
   }
 
   base::Node recipe(const ScratchFolder& scratch) {

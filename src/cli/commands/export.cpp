@@ -50,7 +50,7 @@ class Export : public Command {
       throw base::UsageError(
           "--out is missing: name the folder to write (or --check-engine to ask about an engine alone)");
     }
-    if (!options_.out.empty()) require_free(options_.out, options_.overwrite);
+    if (!options_.out.empty()) require_free(options_.out, options_.overwrite, {options_.model});
     const ScratchFolder scratch;
     pipeline::LoadOptions load;
     load.device = pipeline::pick_device(options_.device);

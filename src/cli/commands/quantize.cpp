@@ -69,7 +69,7 @@ class Quantize : public Command {
   }
 
   void run() override {
-    require_free(options_.out, options_.overwrite);
+    require_free(options_.out, options_.overwrite, {options_.model});
     const ScratchFolder scratch;
     run_one_stage(recipe(as_model_folder(options_.model, scratch)), "quantize", options_.out, options_.device);
     std::cout << options_.out << ": " << options_.format.text() << " by " << options_.initializer.name << ", "

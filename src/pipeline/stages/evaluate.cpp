@@ -161,16 +161,28 @@ class EvaluateStage : public Stage {
     log_row(run, row);
   }
 
+  /// The first likelihood_examples records with a text to predict.
+  std::vector<data::Record> worked_solutions(const std::vector<data::Record>& records) const {
+    std::vector<data::Record> some;
+    for (const data::Record& record : records) {
+      if (static_cast<int64_t>(some.size()) == config_.likelihood_examples) break;
+      if (!record.response.empty()) some.push_back(record);
+    }
+    return some;
+  }
+
   json measure_task(StageRun& run, LoadedModel& loaded, LoadedModel& teacher, const std::string& id,
                     const std::string& name) {
     const std::vector<data::Record> records = records_of(run, name);
     const data::DataConfig& data = run.data(name);
     json cell = json::object();
-    if (config_.likelihood_examples > 0) {
+    const std::vector<data::Record> some = worked_solutions(records);
+    if (some.empty() && config_.likelihood_examples > 0) {
+      base::log_warning(cat("stage ", run.id, ": data.", name,
+                            " has answers but no worked solutions: no perplexity and no KL are measured on it"));
+    }
+    if (!some.empty()) {
       loaded.model->set_execution(nn::Execution::kTrain);
-      std::vector<data::Record> some(
-          records.begin(), records.begin() + std::min<std::ptrdiff_t>(config_.likelihood_examples,
-                                                                      static_cast<std::ptrdiff_t>(records.size())));
       model::CausalLM* reference = config_.teacher == id ? loaded.model.get() : teacher.model.get();
       const eval::LikelihoodResult likelihood = eval::evaluate_likelihood(
           *loaded.model, reference, data::encode_examples(some, data, *loaded.tokenizer, *loaded.chat), 4096,

@@ -102,9 +102,13 @@ class ExportStage : public Stage {
       return probe;
     }
     data::DataConfig data = run.data(config_.probe);
-    data.num_examples = config_.probe_examples;
-    for (const data::Record& record : data::load_records(data, run.recipe.seed)) {
-      probe.push_back(data::encode_example(record, data, *loaded.tokenizer, *loaded.chat).ids);
+    // `too_long: drop` may take some of them away.
+    const int64_t records = data.too_long == "drop" ? 16 * config_.probe_examples : config_.probe_examples;
+    data.num_examples = std::min(data.num_examples.value_or(records), records);
+    for (const data::Example& example :
+         data::encode_examples(data::load_records(data, run.recipe.seed), data, *loaded.tokenizer, *loaded.chat,
+                               config_.probe_examples)) {
+      probe.push_back(example.ids);
     }
     return probe;
   }
