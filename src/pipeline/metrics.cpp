@@ -39,7 +39,7 @@ MetricTable reinforce_metrics() {
        {"reward_std", "1", "", "standard deviation of rewards inside a group, mean over groups"},
        {"zero_std_groups", "share", "lower", "groups whose answers all earned the same: nothing to learn from"},
        {"nonzero_advantage_groups", "share", "higher", "groups with at least one advantage that is not zero"},
-       {"trained_groups", "groups", "higher", "groups that entered the update"},
+       {"trained_groups", "groups", "higher", "groups that entered the update: those whose rewards differ, or all where the objective has a KL term"},
        {"mean_length", "tokens", "", "mean length of the sampled answers"},
        {"cut_share", "share", "lower", "answers cut at max_completion_length"},
        {"seconds", "seconds", "lower", "time of sampling alone, without scoring"},
