@@ -13,6 +13,7 @@
 #include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/progress.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "support.h"
 
@@ -61,6 +62,7 @@ int run_command(const std::string& name, const std::vector<std::string>& argumen
   CommonOptions common;
   read_arguments(name, usage, arguments, *component.config, common);
   apply_common_options(common);
+  base::remove_unfinished_at_signals();
   commands().make(component)->run();
   std::cout.flush();
   if (!std::cout) throw base::IoError("writing to standard output failed");
