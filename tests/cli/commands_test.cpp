@@ -180,6 +180,24 @@ TEST(Commands, EvaluateComparesModels) {
   EXPECT_GT(results["models"][1]["tasks"]["problems"]["kl_to_teacher"].get<double>(), 1e-6);
 }
 
+TEST(Commands, EvaluateReadsColumnsByAMap) {
+  workplace().write("problems.jsonl", R"({"q": "1 + 1?", "a": "2"})"
+                                      "\n");
+  success(
+      "evaluate --model 'model, model' --file problems.jsonl --mapping '{question: q, reference: a}' "
+      "--max-new-tokens 2 --likelihood-examples 0 --out mapped");
+  EXPECT_EQ(io::read_json(workplace() / "mapped/results.json")["models"][0]["tasks"]["problems"]["examples"], 1);
+}
+
+TEST(Commands, CalibrationCutsLongExamples) {
+  const std::string lengthy(4000, 'x');
+  workplace().write("long.jsonl", "{\"prompt\": \"" + lengthy + "\", \"completion\": \"" + lengthy + "\"}\n" +
+                                      "{\"text\": \"" + lengthy + "\"}\n");
+  success(
+      "quantize --model model --out from_long --initializer gptq --num-bits 4 --group-size 16 --file long.jsonl "
+      "--num-samples 1");
+}
+
 TEST(Commands, ValidateShowsStagesAndExplains) {
   workplace().write("r.yaml",
                     "models: {base: {path: model}}\nquant: {w2: {num_bits: 2, group_size: 16}}\n"
