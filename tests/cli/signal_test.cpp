@@ -45,8 +45,10 @@ bool imported(const Workplace& work) {
 
 TEST(Signals, LeaveNoScratchFolderAndNoUnfinishedOutput) {
   const Workplace work;
-  write_small_model(work / "model");
-  ASSERT_EQ(work.run("quantize --model model --out w4 --num-bits 4 --group-size 16 --symmetric").exit_code, 0);
+  TinyModelConfig config;
+  config.out = (work / "model").string();
+  write_tiny_model(config);
+  ASSERT_EQ(work.run("quantize --model model --out w4 --num-bits 4 --group-size 32 --symmetric").exit_code, 0);
   const Outcome exported = work.run("export --model w4 --format gptq --out packed");
   ASSERT_EQ(exported.exit_code, 0) << exported.output;
   fs::create_directories(work / "temporary");
