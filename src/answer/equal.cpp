@@ -34,17 +34,34 @@ struct Quantity {
 
 // LaTeX and Unicode spellings that carry no meaning of their own.
 constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-    {"\u2212", "-"}, {"\u00a0", " "},  {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\left", ""},
-    {"\\right", ""}, {"\\textbf", ""}, {"\\text", ""},        {"\\mathrm", ""},      {"\\mbox", ""},
-    {"\\$", ""},     {"$", ""},        {"^{\\circ}", ""},     {"^\\circ", ""},       {"\\%", ""},
-    {"%", ""},       {"{,}", ","},     {"\\!", ""},           {"\\,", " "},          {"\\;", " "},
-    {"\\ ", " "},    {"\\(", ""},      {"\\)", ""},           {"\\[", ""},           {"\\]", ""},
+    {"\u2212", "-"}, {"\u00a0", " "}, {"\u2009", " "}, {"\u202f", " "},   {"\\$", ""},     {"$", ""},    {"\\%", ""},
+    {"%", ""},       {"{,}", ","},    {"\\!", ""},     {"\\,", " "},      {"\\;", " "},    {"\\ ", " "}, {"\\(", ""},
+    {"\\)", ""},     {"\\[", ""},     {"\\]", ""},     {"^{\\circ}", ""}, {"^\\circ", ""},
+};
+
+// LaTeX commands, which end where their letters do: "\text" does not stand in "\textit".
+constexpr std::pair<std::string_view, std::string_view> kCommands[] = {
+    {"dfrac", "\\frac"}, {"tfrac", "\\frac"}, {"left", ""},   {"right", ""},  {"text", ""},
+    {"textbf", ""},      {"textit", ""},      {"textrm", ""}, {"textsf", ""}, {"texttt", ""},
+    {"textnormal", ""},  {"emph", ""},        {"mathrm", ""}, {"mathbf", ""}, {"mbox", ""},
 };
 
 // Words that change the number before them, so that they are no unit.
-constexpr std::string_view kNotUnits[] = {"pi",   "hundred", "thousand", "million", "billion", "trillion", "dozen",
-                                          "and",  "or",      "to",       "plus",    "minus",   "times",    "over",
-                                          "half", "sqrt",    "sin",      "cos",     "log",     "ln"};
+constexpr std::string_view kNotUnits[] = {
+    "pi",       "hundred",   "hundreds", "thousand",   "thousands", "million", "millions",  "billion",  "billions",
+    "trillion", "trillions", "dozen",    "dozens",     "and",       "or",      "to",        "plus",     "minus",
+    "times",    "over",      "divided",  "multiplied", "squared",   "cubed",   "factorial", "choose",   "mod",
+    "modulo",   "less",      "more",     "fewer",      "than",      "half",    "halves",    "third",    "thirds",
+    "fourth",   "fourths",   "fifth",    "fifths",     "sixth",     "sixths",  "seventh",   "sevenths", "eighth",
+    "eighths",  "ninth",     "ninths",   "tenth",      "tenths",    "sqrt",    "root",      "sin",      "cos",
+    "tan",      "log",       "ln",       "exp",        "alpha",     "beta",    "theta",     "infinity"};
+
+// Units that their two letters, or three consonants, do not tell from products of variables ("2 xy").
+constexpr std::string_view kShortUnits[] = {"mm",  "cm",  "dm",  "km",  "nm",  "in",  "ft",  "yd",  "mi",  "kg",  "mg",
+                                            "lb",  "oz",  "ml",  "dl",  "cl",  "cc",  "hr",  "am",  "pm",  "hz",  "kw",
+                                            "kj",  "kb",  "mb",  "gb",  "tb",  "sq",  "cu",  "ms",  "lbs", "hrs", "yrs",
+                                            "pts", "mph", "kph", "mpg", "rpm", "kwh", "kgs", "cms", "kms", "sec", "tsp",
+                                            "pct", "pcs", "sqm", "of",  "by",  "at",  "on",  "is",  "up",  "us"};
 
 std::string collapse_spaces(std::string_view text) {
   std::string out;
@@ -67,10 +84,53 @@ std::string strip_outer_braces(std::string text) {
   return text;
 }
 
+std::string replace_commands(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    size_t end = i + 1;
+    while (text[i] == '\\' && end < text.size() && is_letter(text[end])) ++end;
+    const std::string_view name = text.substr(i + 1, end - i - 1);
+    const auto known = std::find_if(std::begin(kCommands), std::end(kCommands),
+                                    [&](const auto& command) { return text[i] == '\\' && command.first == name; });
+    out += known == std::end(kCommands) ? text.substr(i, end - i) : known->second;
+    i = end;
+  }
+  return out;
+}
+
+size_t digits_at(std::string_view text, size_t at) {
+  size_t end = at;
+  while (end < text.size() && is_digit(text[end])) ++end;
+  return end - at;
+}
+
+// "10 000" becomes "10000"; "2 3", "1 100/200" and "0.1 234" stay. Blanks are single.
+std::string join_thousands(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const size_t first = digits_at(text, i);
+    const bool whole = out.empty() || out.back() != '.';
+    size_t end = i + first;
+    std::string joined(text.substr(i, first));
+    while (first > 0 && first <= 3 && whole && end < text.size() && text[end] == ' ' && digits_at(text, end + 1) == 3) {
+      joined += text.substr(end + 1, 3);
+      end += 4;
+    }
+    if (end > i + first && end < text.size() && text[end] == '/') {
+      end = i + first;
+      joined = text.substr(i, first);
+    }
+    out += joined;
+    if (first == 0) out += text[end++];
+    i = end;
+  }
+  return out;
+}
+
 std::string normalize(std::string_view text) {
-  std::string out(text);
+  std::string out = replace_commands(text);
   for (const auto& [from, to] : kSpellings) out = base::replace_all(std::move(out), from, to);
-  out = collapse_spaces(out);
+  out = join_thousands(collapse_spaces(out));
   while (!out.empty() && (out.back() == '.' || out.back() == ' ')) out.pop_back();
   return strip_outer_braces(std::move(out));
 }
@@ -84,6 +144,7 @@ class Reader {
     const size_t start = at_;
     const bool negative = read_sign();
     std::optional<Rational> value = fraction_command();
+    if (!value) value = mixed();
     if (!value) value = decimal_or_ratio();
     if (!value) {
       at_ = start;
@@ -144,6 +205,22 @@ class Reader {
     return reduced(value);
   }
 
+  // "1 1/2", "1\frac{1}{2}": an integer and a proper fraction behind it.
+  std::optional<Rational> mixed() {
+    const size_t start = at_;
+    const auto whole = decimal();
+    const size_t behind_whole = at_;
+    skip_spaces();
+    std::optional<Rational> part;
+    if (whole && whole->denominator == 1) {
+      part = at_ > behind_whole && is_digit(peek()) ? decimal_or_ratio() : fraction_command();
+    }
+    const bool proper = part && part->numerator > 0 && part->numerator < part->denominator;
+    const auto value = proper ? sum(*whole, *part) : std::nullopt;
+    if (!value) at_ = start;
+    return value;
+  }
+
   std::optional<Rational> decimal_or_ratio() {
     const auto top = decimal();
     if (!top) return std::nullopt;
@@ -192,6 +269,11 @@ class Reader {
     return {value.numerator / a, value.denominator / a};
   }
 
+  static std::optional<Rational> sum(const Rational& whole, const Rational& part) {
+    const Rational top{whole.numerator * part.denominator + part.numerator, 1};
+    return ratio(top, {part.denominator, 1}, false);
+  }
+
   static std::optional<Rational> ratio(const Rational& top, const Rational& bottom, bool negative) {
     if (bottom.numerator == 0) return std::nullopt;
     const Rational value = reduced({top.numerator * bottom.denominator, top.denominator * bottom.numerator});
@@ -223,10 +305,29 @@ std::string plain_unit(std::string_view rest) {
   return lower(base::trim(collapse_spaces(unit)));
 }
 
-bool is_unit(std::string_view unit) {
-  if (unit.size() < 2 || !is_letter(unit.front()) || !is_words(unit)) return false;
-  const std::string_view first = unit.substr(0, unit.find(' '));
-  return std::find(std::begin(kNotUnits), std::end(kNotUnits), first) == std::end(kNotUnits);
+template <size_t N>
+bool is_one_of(const std::string_view (&words)[N], std::string_view word) {
+  return std::find(std::begin(words), std::end(words), word) != std::end(words);
+}
+
+// "xy", "abc", "mn": letters that stand for variables rather than a word.
+bool is_product(std::string_view word) {
+  if (word.size() > 3 || is_one_of(kShortUnits, word)) return false;
+  const bool in_order = std::adjacent_find(word.begin(), word.end(), [](char a, char b) { return b != a + 1; }) ==
+                        word.end();  // also of a single letter
+  return in_order || word.size() == 2 || word.find_first_of("aeiou") == std::string_view::npos;
+}
+
+bool is_unit(const std::string& unit) {
+  if (unit.empty() || !is_letter(unit.front()) || !is_words(unit)) return false;
+  const std::vector<std::string> words = base::split(unit, ' ');
+  const std::string& first = words[0];
+  const std::string second = words.size() > 1 ? words[1] : "";
+  if (is_one_of(kNotUnits, first) || (first == "percent" && second == "of")) return false;
+  const bool per = first == "a" && !second.empty();  // "12 a day"
+  if (is_product(first) && !per) return false;
+  return std::none_of(words.begin() + 1, words.end(),
+                      [](const std::string& word) { return word.size() == 1 && word != "a"; });
 }
 
 // A number alone or with a unit in words; "2x", "2 x" and "3 + 4" are not quantities.
@@ -241,12 +342,23 @@ std::optional<Quantity> read_quantity(std::string_view text) {
   return Quantity{*value, unit.ends_with('s') ? unit.substr(0, unit.size() - 1) : unit};
 }
 
+// Two numbers side by side stay two.
+std::string without_blanks(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool between_digits =
+        i > 0 && i + 1 < text.size() && is_digit(text[i - 1]) && is_digit(text[i + 1]);  // blanks are single
+    if (text[i] != ' ' || between_digits) out += text[i];
+  }
+  return out;
+}
+
 bool same_text(std::string_view a, std::string_view b) {
   if (is_words(a) && is_words(b)) {
     const auto without_article = [](std::string text) { return text.starts_with("the ") ? text.substr(4) : text; };
     return without_article(lower(a)) == without_article(lower(b));
   }
-  return base::replace_all(std::string(a), " ", "") == base::replace_all(std::string(b), " ", "");
+  return without_blanks(a) == without_blanks(b);
 }
 
 bool same_item(const std::string& a, const std::string& b) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cctype>
 #include <vector>
 
@@ -23,17 +24,54 @@ std::string_view trim_view(std::string_view text, std::string_view drop) {
   return text.substr(first, text.find_last_not_of(drop) - first + 1);
 }
 
-std::optional<std::string> non_empty(std::string_view text) {
-  const std::string_view kept = trim_view(text, " \t\r\n*`");
-  if (kept.empty()) return std::nullopt;
-  return std::string(kept);
+std::string_view trimmed(std::string_view text) { return trim_view(text, " \t\r\n*`"); }
+
+/// An answer and where it stands.
+struct Found {
+  std::string_view text;
+  size_t at = 0;
+};
+
+std::optional<Found> last_of(const std::optional<Found>& a, const std::optional<Found>& b) {
+  return !a || (b && b->at > a->at) ? b : a;
 }
 
-std::optional<std::string> from_marker(std::string_view response) {
-  const size_t marker = response.rfind("####");
-  if (marker == std::string_view::npos) return std::nullopt;
-  const std::string_view rest = response.substr(marker + 4);
-  return non_empty(rest.substr(0, rest.find('\n')));
+// "1. Setting up", "2) Then": the number of a heading, not an answer.
+bool is_numbered_heading(std::string_view line) {
+  size_t end = 0;
+  while (end < line.size() && is_digit(line[end])) ++end;
+  return end > 0 && end + 1 < line.size() && std::string_view(".):").find(line[end]) != std::string_view::npos &&
+         is_space(line[end + 1]);
+}
+
+// Whether what stands behind "####" begins like a number or a formula; the rest may be a markdown heading.
+bool begins_like_number(std::string_view line) {
+  for (const std::string_view sign : {"\u2212", "\u221a", "\u03c0", "\u20ac", "\u00a3"}) {
+    if (line.starts_with(sign)) return true;
+  }
+  if (is_digit(line.front())) return !is_numbered_heading(line);
+  return std::string_view("+-.$\\([{|").find(line.front()) != std::string_view::npos;
+}
+
+struct Markers {
+  std::optional<Found> number, words;  // the last of each kind
+};
+
+Markers find_markers(std::string_view response) {
+  Markers markers;
+  for (size_t start = 0, end = 0; start < response.size(); start = end + 1) {
+    end = std::min(response.find('\n', start), response.size());
+    // "#### 5 ####" is a heading closed as markdown allows.
+    const size_t last = response.substr(0, end).find_last_not_of("# \t\r");
+    if (last == std::string_view::npos || last < start) continue;
+    const std::string_view line = response.substr(start, last + 1 - start);
+    const size_t marker = line.rfind("####");
+    if (marker == std::string_view::npos) continue;
+    const std::string_view text = trimmed(line.substr(marker + 4));
+    if (text.empty()) continue;
+    (begins_like_number(text) ? markers.number : markers.words) = Found{text, start + marker};
+  }
+  return markers;
 }
 
 // Index of the brace that a box command at `position` opens, or npos.
@@ -47,13 +85,13 @@ size_t box_brace(std::string_view text, size_t position) {
 }
 
 // One pass with a stack of open braces: boxes that never close cannot make it quadratic, nor hide those inside them.
-std::optional<std::string> from_box(std::string_view text) {
+std::optional<Found> from_box(std::string_view text) {
   struct Open {
     size_t start;
     bool box;
   };
   std::vector<Open> open;
-  std::optional<std::string_view> last;
+  std::optional<Found> last;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\') {
       const size_t brace = box_brace(text, i);
@@ -66,11 +104,11 @@ std::optional<std::string> from_box(std::string_view text) {
     } else if (text[i] == '{') {
       open.push_back({i + 1, false});
     } else if (text[i] == '}' && !open.empty()) {
-      if (open.back().box) last = text.substr(open.back().start, i - open.back().start);
+      if (open.back().box) last = Found{trimmed(text.substr(open.back().start, i - open.back().start)), i};
       open.pop_back();
     }
   }
-  return last ? non_empty(*last) : std::nullopt;
+  return last && !last->text.empty() ? last : std::nullopt;
 }
 
 std::string_view sentence(std::string_view text) {
@@ -94,13 +132,15 @@ size_t behind_phrase(std::string_view lowered) {
   return best;
 }
 
-std::optional<std::string> from_sentence(std::string_view response) {
+std::optional<Found> from_sentence(std::string_view response) {
   const size_t start = behind_phrase(lower(response));
   if (start == std::string_view::npos) return std::nullopt;
   std::string_view rest = response.substr(start);
   const size_t first = rest.find_first_not_of(" \t\r\n:*=`");
   if (first == std::string_view::npos) return std::nullopt;
-  return non_empty(sentence(rest.substr(first)));
+  const std::string_view answer = trimmed(sentence(rest.substr(first)));
+  if (answer.empty()) return std::nullopt;
+  return Found{answer, start};
 }
 
 bool is_thousands(std::string_view text, size_t comma) {
@@ -114,9 +154,11 @@ bool is_thousands(std::string_view text, size_t comma) {
 }  // namespace
 
 std::optional<std::string> extract(std::string_view response) {
-  if (auto found = from_marker(response)) return found;
-  if (auto found = from_box(response)) return found;
-  return from_sentence(response);
+  const Markers markers = find_markers(response);
+  std::optional<Found> found = last_of(markers.number, from_box(response));
+  if (!found) found = last_of(markers.words, from_sentence(response));
+  if (!found) return std::nullopt;
+  return std::string(found->text);
 }
 
 bool ends_inside_answer(std::string_view response) {

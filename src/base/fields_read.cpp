@@ -1,3 +1,4 @@
+#include <cmath>
 #include <optional>
 #include <set>
 
@@ -66,7 +67,7 @@ class Reader : public FieldVisitor {
     std::vector<double> read;
     for (const Node* const item : items_of(key, *node, "a list of numbers")) {
       const std::optional<double> number = number_of(*item);
-      if (!number) return expected(key, *item, "a list of numbers");
+      if (!number || !std::isfinite(*number)) return expected(key, *item, "a list of finite numbers");
       read.push_back(*number);
     }
     if (is_series(*node)) value = std::move(read);
@@ -209,6 +210,11 @@ class Reader : public FieldVisitor {
       return false;
     }
     if (!in_range(key, node, range, *number)) return false;
+    // A field whose default is infinite means it.
+    if (!std::isfinite(*number) && std::isfinite(value)) {
+      expected(key, node, "a finite number");
+      return false;
+    }
     value = *number;
     return true;
   }

@@ -17,6 +17,7 @@
 #include "fault_point.h"
 #include "rqat/base/error.h"
 #include "rqat/base/folders.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 
 namespace rqat::base {
@@ -42,14 +43,19 @@ struct Descriptor {
   }
 };
 
-int open_or_fail(const fs::path& path, int flags, std::string_view what) {
+/// `shown` is the name that a fault is told of.
+int open_or_fail(const fs::path& path, int flags, const fs::path& shown, std::string_view what) {
   const int cause = (flags & O_CREAT) != 0 ? fault_point() : 0;
-  if (cause != 0) fail(path, what, cause);
+  if (cause != 0) fail(shown, what, cause);
   int descriptor;
   do descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   while (descriptor < 0 && errno == EINTR);
-  if (descriptor < 0) fail(path, what);
+  if (descriptor < 0) fail(shown, what);
   return descriptor;
+}
+
+int open_or_fail(const fs::path& path, int flags, std::string_view what) {
+  return open_or_fail(path, flags, path, what);
 }
 
 struct stat status_for_reading(int descriptor, const fs::path& path) {
@@ -190,13 +196,26 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   static std::atomic<int> counter{0};
   if (is_folder(path_)) fail(path_, "cannot write the file", EISDIR);
   temporary_ = with_suffix(path_, cat(".partial-", ::getpid(), "-", counter++));
-  descriptor_ = open_or_fail(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create the file");
+  const fs::path folder = folder_of(path_);
+  std::error_code ignored;  // the call that opens it tells the cause
+  if (fs::status(folder, ignored).type() == fs::file_type::not_found) {
+    throw IoError(cat(path_.string(), ": cannot create the file: the folder ", folder.string(),
+                      " does not exist; make it first"));
+  }
+  note_unfinished(temporary_);
+  try {
+    descriptor_ = open_or_fail(temporary_, O_WRONLY | O_CREAT | O_EXCL, path_, "cannot create the file");
+  } catch (...) {
+    forget_unfinished(temporary_);
+    throw;
+  }
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
   ::unlink(temporary_.c_str());
+  forget_unfinished(temporary_);
 }
 
 void AtomicFile::append(const void* data, size_t bytes) {
@@ -224,6 +243,7 @@ void AtomicFile::commit() {
   if (const int cause = fault_point()) fail(path_, "cannot rename into place", cause);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot rename into place");
   // The name is gone, so the destructor has nothing to remove.
+  forget_unfinished(temporary_);
   if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "cannot close the file");
   if (!unseen) sync_path(folder_of(path_), O_DIRECTORY);
 }
@@ -236,6 +256,7 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
     ~Remover() {
       std::error_code ignored;
       fs::remove_all(folder, ignored);
+      forget_unfinished(folder);
     }
   };
   struct Filling {
@@ -246,8 +267,9 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
   try {
     if (fs::exists(target) && !fs::is_directory(target)) fail(target, "cannot write the folder", ENOTDIR);
     fs::remove_all(fresh);  // of a run that was killed
-    fs::create_directories(fresh);
     const Remover remover{fresh};
+    note_unfinished(fresh);
+    fs::create_directories(fresh);
     {
       const Filling filling{fresh};
       fill(fresh);

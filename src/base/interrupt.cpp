@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "rqat/base/scratch.h"
+
 namespace rqat::base {
 namespace {
 
@@ -27,6 +29,7 @@ void on_signal(int signal) {
     return;
   }
   if (const std::string* text = last_words) print(text->data(), text->size());
+  remove_unfinished();
   ::_exit(128 + signal);
 }
 

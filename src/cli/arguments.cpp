@@ -88,8 +88,13 @@ Node given_settings(const std::deque<Argument>& arguments, const Usage& usage, c
   for (const Argument& argument : arguments) {
     const base::Location where{shown_name(usage, argument.info.key)};
     const bool text = argument.info.type == "text" || is_list(argument.info);
+    const bool split_at_commas = is_list(argument.info) && !is_positional(usage, argument.info.key);
     std::vector<Node> items;
-    for (const std::string& value : argument.values) items.push_back(Node::scalar(value, where, text));
+    for (const std::string& value : argument.values) {
+      items.push_back(argument.info.type == "any"
+                          ? Node::parse(value, where.file)
+                          : Node::scalar(split_at_commas ? base::trim(value) : value, where, text));
+    }
     if (!argument.flag.empty()) items.push_back(Node::scalar(argument.flag, where));
     if (items.empty()) continue;
     node.set(argument.info.key, is_list(argument.info) ? Node::list(std::move(items), where) : items.front(), where);
@@ -149,10 +154,9 @@ std::vector<std::string> without_keys(std::vector<std::string> faults, const std
 
 std::string placeholder(const FieldInfo& info) {
   if (is_flag(info)) return "";
-  static const std::map<std::string, const char*> kOwn{{"check_engine", " ENGINE"}, {"explain", " KEY"},
-                                                       {"mapping", " NAME|MAP"},    {"max_shard_size", " SIZE"},
-                                                       {"mixture", " MAP"},         {"rdzv_endpoint", " HOST:PORT"},
-                                                       {"model", " PATH"},          {"teacher", " PATH"}};
+  static const std::map<std::string, const char*> kOwn{
+      {"check_engine", " ENGINE"},     {"explain", " KEY"}, {"mapping", " NAME|MAP"}, {"max_shard_size", " SIZE"},
+      {"rdzv_endpoint", " HOST:PORT"}, {"model", " PATH"},  {"teacher", " PATH"}};
   if (const auto own = kOwn.find(info.key); own != kOwn.end() && !is_list(info)) return own->second;
   if (base::starts_with(info.type, "integer")) return " N";
   if (base::starts_with(info.type, "number")) return " X";
@@ -222,7 +226,7 @@ void CommonOptions::fields(base::FieldVisitor& v) {
   v.field("quiet", quiet, "no progress bars, warnings and errors only");
   v.field("verbose", verbose, "debug messages too");
   v.field("threads", threads, "CPU threads; 0 = OMP_NUM_THREADS, else all cores this process may use",
-          base::non_negative());
+          base::Range{0, 4096});
 }
 
 void read_arguments(const std::string& command, const Usage& usage, const std::vector<std::string>& arguments,

@@ -13,6 +13,7 @@
 #include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
 #include "rqat/base/progress.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "support.h"
 
@@ -48,6 +49,12 @@ void apply_common_options(const CommonOptions& options) {
   at::globalContext().setFlushDenormal(true);
 }
 
+int finish_output() {
+  std::cout.flush();
+  if (!std::cout) throw base::IoError("writing to standard output failed");
+  return 0;
+}
+
 int run_command(const std::string& name, const std::vector<std::string>& arguments) {
   const base::EntryInfo* info = commands().find_info(name);
   if (info == nullptr) throw base::UsageError(cat(commands().unknown_text(name), "; `rqat --help` explains them"));
@@ -56,15 +63,14 @@ int run_command(const std::string& name, const std::vector<std::string>& argumen
   const Usage usage = commands().make(component)->usage();
   if (asks_for_help(arguments)) {
     std::cout << command_help(name, info->help, usage, *component.config);
-    return 0;
+    return finish_output();
   }
   CommonOptions common;
   read_arguments(name, usage, arguments, *component.config, common);
   apply_common_options(common);
+  base::remove_unfinished_at_signals();
   commands().make(component)->run();
-  std::cout.flush();
-  if (!std::cout) throw base::IoError("writing to standard output failed");
-  return 0;
+  return finish_output();
 }
 
 /// Common options may stand before the command: moves them behind it.
@@ -86,11 +92,11 @@ int run_program(const std::vector<std::string>& given) {
   if (given.empty()) throw base::UsageError(cat("a command is missing\n\n", program_help()));
   if (given[0] == "--version" || given[0] == "version") {
     std::cout << version_text() << "\n";
-    return 0;
+    return finish_output();
   }
   if (given[0] == "--help" || given[0] == "-h" || (given[0] == "help" && given.size() == 1)) {
     std::cout << program_help();
-    return 0;
+    return finish_output();
   }
   if (given[0] == "help") return run_command(given[1], {"--help"});
   const std::vector<std::string> arguments = command_first(given);

@@ -2,7 +2,6 @@
 
 #include <sched.h>
 #include <torch/headeronly/version.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -79,17 +78,6 @@ void require_free(const fs::path& folder, bool overwrite, const std::vector<fs::
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-ScratchFolder::ScratchFolder() {
-  path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_scratch");
-  for (int i = 1; !fs::create_directories(path_); ++i)
-    path_ = fs::temp_directory_path() / cat("rqat_", ::getpid(), "_", i);
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
 }
 
 fs::path as_model_folder(const fs::path& model, const ScratchFolder& scratch) {

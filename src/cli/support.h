@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "rqat/base/scratch.h"
 #include "rqat/pipeline/model_folder.h"
 
 namespace rqat::cli {
@@ -27,18 +28,7 @@ void require_free(const std::filesystem::path& folder, bool overwrite,
 /// Seconds of a steady clock.
 double seconds_now();
 
-/// A folder for the time of one command, removed with the object.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ~ScratchFolder();
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using base::ScratchFolder;
 
 /// `model` itself, or for a GGUF file the folder below `scratch` into which it is imported. Throws IoError when it is
 /// not there.

@@ -20,6 +20,15 @@ std::vector<std::vector<int64_t>> read_token_ids(const std::filesystem::path& fi
   if (!fits)
     throw base::DataError(
         base::cat(file.string(), ": a list of lists of token ids is expected, like [[1, 2, 3], [4, 5, 6]]"));
+  if (ids.empty())
+    throw base::DataError(
+        base::cat(file.string(), ": no list of token ids in it; give at least one, like [[1, 2, 3]]"));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i].empty()) {
+      throw base::DataError(
+          base::cat(file.string(), ": list ", i + 1, " of ", ids.size(), " is empty; give it at least one token id"));
+    }
+  }
   return ids;
 }
 

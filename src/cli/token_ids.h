@@ -7,7 +7,8 @@
 
 namespace rqat::cli {
 
-/// The lists of a JSON file like [[1, 2, 3], [4, 5, 6]]. Throws IoError, and DataError when it holds anything else.
+/// The lists of a JSON file like [[1, 2, 3], [4, 5, 6]]. Throws IoError, and DataError when it holds anything else,
+/// none, or an empty one.
 std::vector<std::vector<int64_t>> read_token_ids(const std::filesystem::path& file);
 
 /// Throws DataError naming `file`, list and place of the first id outside 0..vocab_size - 1.

@@ -2,9 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <unistd.h>
 #include <algorithm>
-#include <atomic>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -16,6 +14,7 @@
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
 #include "rqat/base/log.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 #include "rqat/model/causal_lm.h"
@@ -53,19 +52,10 @@ struct Shape {
 
 /// By the names in the files.
 std::map<std::string, Shape> shapes_of(const fs::path& source) {
-  static std::atomic<int> count{0};
-  const fs::path scratch = fs::temp_directory_path() / cat("rqat_import_config_", ::getpid(), "_", count++);
-  struct Remover {
-    const fs::path& path;
-    ~Remover() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-  } const remover{scratch};
-  fs::create_directories(scratch);
-  write_plain_config(source, scratch);
+  const base::ScratchFolder scratch("import_config");
+  write_plain_config(source, scratch.path());
   nn::FloatLayerFactory factory;
-  model::CausalLM model(model::read_model_config(scratch), factory, at::kBFloat16, at::kMeta);
+  model::CausalLM model(model::read_model_config(scratch.path()), factory, at::kBFloat16, at::kMeta);
   std::map<std::string, Shape> shapes;
   const std::vector<StoredLinear> stored = stored_linears(model);
   const std::map<std::string, StoredRows> places = stored_rows(stored);

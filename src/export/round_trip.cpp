@@ -2,16 +2,15 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "input_groups.h"
 #include "layers.h"
 #include "rqat/base/error.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 #include "rqat/nn/batch.h"
@@ -29,21 +28,11 @@ using TensorOf = std::function<at::Tensor(const std::string&)>;
 
 /// config.json of an export names its quantization, which the model's reader refuses: read without that field.
 model::ModelConfig read_exported_config(const fs::path& folder) {
-  static std::atomic<int> count{0};
-  const fs::path copy = fs::temp_directory_path() / cat("rqat_export_config_", ::getpid(), "_", count++);
-  struct Remover {
-    const fs::path& path;
-    ~Remover() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-  };
+  const base::ScratchFolder copy("export_config");
   nlohmann::json config = io::read_json(folder / "config.json");
   for (const char* key : {"quantization_config", "quantization"}) config.erase(key);
-  const Remover remover{copy};
-  fs::create_directories(copy);
-  io::write_json(copy / "config.json", config);
-  return model::read_model_config(copy);
+  io::write_json(copy.path() / "config.json", config);
+  return model::read_model_config(copy.path());
 }
 
 at::Tensor checked(const at::Tensor& tensor, at::IntArrayRef shape, const std::string& name, const fs::path& place) {

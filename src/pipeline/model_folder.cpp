@@ -1,13 +1,11 @@
 #include "rqat/pipeline/model_folder.h"
 
-#include <unistd.h>
-
-#include <atomic>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "rqat/base/error.h"
 #include "rqat/base/files.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "rqat/export/import.h"
 #include "rqat/io/gguf.h"
@@ -72,19 +70,6 @@ void restore_state(model::CausalLM& model, const fs::path& folder, bool with_mas
   }
 }
 
-/// A folder that goes with its user, also when loading fails.
-struct ScratchFolder {
-  fs::path path = fs::temp_directory_path() / cat("rqat_import_", ::getpid(), "_", count()++);
-  static std::atomic<int>& count() {
-    static std::atomic<int> made{0};
-    return made;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
-
 }  // namespace
 
 at::Device pick_device(const std::string& name) {
@@ -124,25 +109,25 @@ void import_model(const fs::path& path, const fs::path& folder, const std::strin
 
 model::ModelConfig config_of(const fs::path& path) {
   if (!needs_import(path)) return model::read_model_config(path);
-  const ScratchFolder scratch;
-  fs::create_directories(scratch.path);
+  const base::ScratchFolder scratch("import");
   if (path.extension() == ".gguf") {
     const io::GgufReader reader(path);
-    io::write_json(scratch.path / "config.json", io::gguf_model_config(reader, "bfloat16"));
-    io::write_json(scratch.path / "generation_config.json", io::gguf_generation_config(reader));
+    io::write_json(scratch.path() / "config.json", io::gguf_model_config(reader, "bfloat16"));
+    io::write_json(scratch.path() / "generation_config.json", io::gguf_generation_config(reader));
   } else {
-    exporting::write_plain_config(path, scratch.path);
+    exporting::write_plain_config(path, scratch.path());
   }
-  return model::read_model_config(scratch.path);
+  return model::read_model_config(scratch.path());
 }
 
 LoadedModel load_model_folder(const fs::path& path, const LoadOptions& options) {
   if (!fs::exists(path))
     throw base::IoError(cat(path.string(), ": no such model folder or GGUF file", missing_model_advice(path)));
   if (needs_import(path)) {
-    const ScratchFolder imported;
-    import_model(path, imported.path, options.dtype == "float32" ? "float32" : "bfloat16");
-    LoadedModel loaded = load_model_folder(imported.path, options);
+    const base::ScratchFolder scratch("import");
+    const fs::path imported = scratch.path() / "model";
+    import_model(path, imported, options.dtype == "float32" ? "float32" : "bfloat16");
+    LoadedModel loaded = load_model_folder(imported, options);
     loaded.folder = path;
     return loaded;
   }

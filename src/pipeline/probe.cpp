@@ -1,7 +1,6 @@
 #include "probe.h"
 
 #include <ATen/ATen.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -74,15 +73,8 @@ struct Probe::Source {
   std::unique_ptr<text::ChatTemplate> chat;
 };
 
-Probe::Probe(const Recipe& recipe) : recipe_(recipe) {
-  scratch_ = fs::temp_directory_path() / cat("rqat_probe_", ::getpid());
-  fs::create_directories(scratch_);
-}
-
-Probe::~Probe() {
-  std::error_code ignored;
-  fs::remove_all(scratch_, ignored);
-}
+Probe::Probe(const Recipe& recipe) : recipe_(recipe) {}
+Probe::~Probe() = default;
 
 const Probe::Source& Probe::source_of(const std::string& model) {
   std::string id = model;
@@ -93,7 +85,7 @@ const Probe::Source& Probe::source_of(const std::string& model) {
   source.folder = recipe_.models.at(id).path;
   if (needs_import(source.folder)) {
     const fs::path imported = fs::path(recipe_.output_dir) / id;  // of an earlier run
-    fs::path folder = fs::exists(imported / "stage.json") ? imported : scratch_ / id;
+    fs::path folder = fs::exists(imported / "stage.json") ? imported : scratch_.path() / id;
     if (!fs::exists(folder)) import_model(source.folder, folder, "bfloat16");
     source.folder = std::move(folder);
   }
@@ -104,7 +96,8 @@ const Probe::Source& Probe::source_of(const std::string& model) {
 }
 
 fs::path Probe::small_model(const Source& source, int64_t blocks) {
-  fs::path folder = scratch_ / cat(base::hex64(base::stable_hash(source.folder.string())), "_", blocks, "_blocks");
+  fs::path folder =
+      scratch_.path() / cat(base::hex64(base::stable_hash(source.folder.string())), "_", blocks, "_blocks");
   if (fs::exists(folder)) return folder;
   fs::create_directories(folder);
   copy_model_files(source.folder, folder);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "rqat/base/scratch.h"
 #include "rqat/pipeline/recipe.h"
 #include "rqat/pipeline/stage.h"
 
@@ -57,7 +58,7 @@ class Probe {
   double sampled_tokens_per_second(const std::string& model, const std::string& data, int64_t sequences);
 
   const Recipe& recipe_;
-  std::filesystem::path scratch_;
+  const base::ScratchFolder scratch_{"probe"};
   std::map<std::string, Source> sources_;
   std::map<std::string, double> sampling_;  ///< tokens per second by model and number of sequences
   std::map<std::string, double> forward_;   ///< tokens per second by model

@@ -62,7 +62,9 @@ TEST(Files, ReadThrowsForMissingAndFolder) {
 
 TEST(Files, WriteThrowsForMissingFolderAndFolder) {
   const TemporaryFolder folder;
-  expect_contains(message_of<IoError>([&] { write_file(folder / "x/y", "a"); }), "No such file or directory");
+  EXPECT_EQ(message_of<IoError>([&] { write_file(folder / "x/y", "a"); }),
+            cat((folder / "x/y").string(), ": cannot create the file: the folder ", (folder / "x").string(),
+                " does not exist; make it first"));
   expect_contains(message_of<IoError>([&] { write_file(folder.path(), "a"); }), "Is a directory");
 }
 

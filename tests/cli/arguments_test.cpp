@@ -15,6 +15,7 @@ struct Options : base::Config {
   std::string name;
   std::vector<std::string> rest, tags;
   int64_t group_size = 128;
+  base::Node map;
   bool symmetric = false;
   void fields(base::FieldVisitor& v) override {
     v.field("name", name, "a word");
@@ -22,6 +23,7 @@ struct Options : base::Config {
     v.field("rest", rest, "what follows");
     v.field("tags", tags, "words");
     v.field("group_size", group_size, "inputs per scale", base::Range{-1, 4096});
+    v.tree("map", map, "names");
     v.field("symmetric", symmetric, "no zero point");
   }
 };
@@ -55,6 +57,21 @@ TEST(Arguments, PositionalsFlagsListsAndNumbers) {
   EXPECT_TRUE(options.symmetric);
 }
 
+TEST(Arguments, TreesAreYaml) {
+  EXPECT_EQ(read({"first", "--map", "gsm8k"}).map.value(), "gsm8k");
+  const base::Node map = read({"first", "--map", "{question: q, reference: [a, b]}"}).map;
+  ASSERT_TRUE(map.is_map());
+  EXPECT_EQ(map.find("question")->value(), "q");
+  EXPECT_EQ(map.find("reference")->items().size(), 2u);
+  EXPECT_THROW(read({"first", "--map", "{question"}), base::ConfigError);
+}
+
+TEST(Arguments, ItemsOfListsAreTrimmed) {
+  const Options options = read({"first", " as it is ", "--tags", "x, y ,z"});
+  EXPECT_THAT(options.tags, ElementsAre("x", "y", "z"));
+  EXPECT_THAT(options.rest, ElementsAre(" as it is "));
+}
+
 TEST(Arguments, DefaultsStay) {
   const Options options = read({"first"});
   EXPECT_EQ(options.group_size, 128);
@@ -84,6 +101,9 @@ TEST(Arguments, Faults) {
   EXPECT_THAT(fault({"first", "--group-size"}), HasSubstr("rqat nothing: --group-size needs one value"));
   EXPECT_THAT(fault({"first", "-x"}), HasSubstr("unexpected argument '-x'"));
   EXPECT_THAT(fault({"first", "--group-size", "5000"}), HasSubstr("-1..4096"));
+  for (const char* threads : {"5000000", "99999999999", "-1"})
+    EXPECT_THAT(fault({"first", "--threads", threads}),
+                HasSubstr("--threads: " + std::string(threads) + " is out of range; allowed: 0..4096"));
   EXPECT_ANY_THROW(read({"first", "--group-size", "1", "--group-size", "2"}));
 }
 

@@ -258,8 +258,40 @@ TEST_F(BadInput, TokenIds) {
   work_.write("ids.json", "[[1, 2], [3, 300]]");
   EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1),
               AllOf(HasSubstr("300"), HasSubstr("259")));
+  work_.write("ids.json", "[[1, 2], []]");
+  EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1),
+              HasSubstr("ids.json: list 2 of 2 is empty; give it at least one token id"));
+  work_.write("ids.json", "[]");
+  EXPECT_THAT(failure("forward --model model --ids ids.json --out l.safetensors", 1),
+              HasSubstr("ids.json: no list of token ids in it"));
+  work_.write("ids.json", "[[1, 2]]");
+  EXPECT_THAT(failure("forward --model model --ids ids.json --out nodir/l.safetensors", 1),
+              HasSubstr("nodir/l.safetensors: cannot create the file: the folder nodir does not exist"));
   work_.write("ids.json", "[[1, 2], [3]]");
   failure("forward --model model --ids ids.json --out l.safetensors", 1);
+}
+
+TEST_F(BadInput, NothingToContinue) {
+  EXPECT_THAT(failure("generate --model model --raw --prompt ''", 2), HasSubstr("--prompt is empty"));
+}
+
+TEST_F(BadInput, InfiniteNumber) {
+  change_recipe("batch_size: 2", "batch_size: 2\n    optimizer: {adamw: {learning_rate: .inf}}");
+  EXPECT_THAT(failure("validate --config recipe.yaml", 2),
+              HasSubstr("learning_rate: expected a finite number, found the number .inf"));
+}
+
+TEST_F(BadInput, OutputThatCannotBeWritten) {
+  for (const char* words : {"--help", "--version", "train --help", "help"}) {
+    const Outcome outcome = work_.run_real(std::string(words) + " > /dev/full");
+    EXPECT_EQ(outcome.exit_code, 1) << words;
+  }
+}
+
+TEST_F(BadInput, EvaluateWantsProblemsFromOnePlace) {
+  EXPECT_THAT(failure("evaluate --model model", 2), HasSubstr("either --generators (`rqat list tasks`) or --file"));
+  EXPECT_THAT(failure("evaluate --model model --generators comparison --mixture '{a: 1}'", 2),
+              HasSubstr("unknown option --mixture"));
 }
 
 TEST_F(BadInput, CommandLine) {

@@ -183,7 +183,8 @@ TEST(Commands, EvaluateComparesModels) {
 }
 
 TEST(Commands, EvaluateTellsModelsOfOneNameApart) {
-  const std::string tiny = "--hidden-size 64 --intermediate-size 64 --num-heads 2 --num-key-value-heads 2 --num-layers 1";
+  const std::string tiny =
+      "--hidden-size 64 --intermediate-size 64 --num-heads 2 --num-key-value-heads 2 --num-layers 1";
   for (const char* name : {"one", "two"}) {
     success(cat("init --out ", name, "/float ", tiny, " --seed ", int{name[0]}));
     success(cat("quantize --model ", name, "/float --out ", name, "/w4 --num-bits 4 --group-size 16"));
@@ -194,8 +195,7 @@ TEST(Commands, EvaluateTellsModelsOfOneNameApart) {
                 " --generators comparison --num-examples 2 --max-new-tokens 1 --out results --overwrite"));
     std::vector<double> found;
     const nlohmann::json results = io::read_json(workplace() / "results/results.json");
-    for (const nlohmann::json& model : results["models"])
-      found.push_back(model["tasks"]["problems"]["perplexity"]);
+    for (const nlohmann::json& model : results["models"]) found.push_back(model["tasks"]["problems"]["perplexity"]);
     return found;
   };
   const std::vector<double> both = perplexities("one/gptq,two/gptq"), turned = perplexities("two/gptq,one/gptq");
@@ -209,6 +209,25 @@ TEST(Commands, EvaluateProblemsWithoutSolutions) {
                                       "\n");
   const std::string table = success("evaluate --model model --file problems.jsonl --mapping verl --max-new-tokens 2");
   EXPECT_THAT(table, HasSubstr("0.0"));
+}
+
+TEST(Commands, EvaluateReadsColumnsByAMap) {
+  workplace().write("problems.jsonl", R"({"q": "1 + 1?", "a": "2"})"
+                                      "\n");
+  success(
+      "evaluate --model 'model, model' --file problems.jsonl --mapping '{question: q, reference: a}' "
+      "--max-new-tokens 2 --likelihood-examples 0 --out mapped");
+  const nlohmann::json results = io::read_json(workplace() / "mapped/results.json");
+  EXPECT_EQ(results["models"][0]["tasks"]["problems"]["correct"].size(), 1u);
+}
+
+TEST(Commands, CalibrationCutsLongExamples) {
+  const std::string lengthy(4000, 'x');
+  workplace().write("long.jsonl", "{\"prompt\": \"" + lengthy + "\", \"completion\": \"" + lengthy + "\"}\n" +
+                                      "{\"text\": \"" + lengthy + "\"}\n");
+  success(
+      "quantize --model model --out from_long --initializer gptq --num-bits 4 --group-size 16 --file long.jsonl "
+      "--num-samples 1");
 }
 
 TEST(Commands, ValidateShowsStagesAndExplains) {

@@ -33,7 +33,23 @@ struct EvaluateOptions : base::Config {
   void fields(base::FieldVisitor& v) override {
     v.field("model", model, "model folders or GGUF files; several are compared on the same problems");
     v.required("model");
-    data.fields(v);
+    // Not `mixture`, whose parts are other entries of a recipe, and `shuffle_buffer`, which is for training.
+    v.field("generators", data.generators, "task families to draw problems from (`rqat list tasks`)");
+    v.field("file", data.file, "file of problems instead of generators, or a pattern (data/*.parquet)");
+    v.tree("mapping", data.mapping,
+           "which column of the file is what: name of a preset, or a map like {question: problem, reference: answer}");
+    v.choice("split", data.split, {"train", "test", "test_in_distribution"},
+             "of generators; test = unseen wordings and numbers; test_in_distribution = other problems like those of "
+             "training");
+    v.field("num_examples", data.num_examples, "problems to answer", base::Range{1, 1e9});
+    v.field("seed", data.seed, "of the generated problems");
+    v.field("max_length", data.max_length, "longest prompt, and longest worked solution, in tokens",
+            base::Range{8, 1e7});
+    v.choice("too_long", data.too_long, {"error", "drop", "truncate"}, "what to do with a longer one");
+    v.choice("loss_on", data.loss_on, {"responses", "last_response", "all"},
+             "what of a worked solution counts: all assistant turns, the last one, or all text");
+    v.field("system_prompt", data.system_prompt, "system turn; empty = what the chat template injects");
+    v.field("instruction", data.instruction, "text put after every question");
     v.field("teacher", teacher, "model that the KL is taken to; empty = no KL");
     sampling.fields(v);
     v.field("batch_size", batch_size, "sequences decoded at once", base::Range{1, 4096});
@@ -43,7 +59,11 @@ struct EvaluateOptions : base::Config {
     v.choice("device", device, {"auto", "cpu", "cuda"}, "where to compute");
     v.field("overwrite", overwrite, "replace the results that stand in --out");
   }
-  std::vector<std::string> check() const override { return data.check(); }
+  std::vector<std::string> check() const override {
+    if (data.generators.empty() == data.file.empty())
+      return {"give problems with either --generators (`rqat list tasks`) or --file"};
+    return data.check();
+  }
 };
 
 class Evaluate : public Command {

@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "rqat/base/error.h"
 #include "rqat/base/log.h"
 #include "rqat/cli/command.h"
 #include "rqat/generate/stream.h"
@@ -54,11 +55,17 @@ class Generate : public Command {
     const pipeline::LoadedModel loaded = pipeline::load_model_folder(options_.model, load);
     loaded.model->set_execution(options_.dense ? nn::Execution::kTrain : nn::Execution::kPacked);
     text::StreamDecoder decoder(*loaded.tokenizer, !options_.show_special);
+    const std::vector<int64_t> prompt = loaded.tokenizer->encode(prompt_text(*loaded.chat));
+    if (prompt.empty()) {
+      throw base::UsageError(
+          "--prompt is empty, and without a chat template there is nothing to continue; give some text, or leave out "
+          "--raw");
+    }
     const double start = seconds_now();
-    const generate::Completion completion = generate::generate_stream(
-        *loaded.model, loaded.stop_ids, loaded.tokenizer->encode(prompt_text(*loaded.chat)), options_.sampling,
-        static_cast<uint64_t>(options_.seed), loaded.model->config().max_position_embeddings,
-        [&](int64_t id) { std::cout << decoder.push(id) << std::flush; });
+    const generate::Completion completion =
+        generate::generate_stream(*loaded.model, loaded.stop_ids, prompt, options_.sampling,
+                                  static_cast<uint64_t>(options_.seed), loaded.model->config().max_position_embeddings,
+                                  [&](int64_t id) { std::cout << decoder.push(id) << std::flush; });
     std::cout << decoder.flush() << std::endl;
     const double seconds = seconds_now() - start;
     base::log_info(base::cat(completion.ids.size(), " tokens, ",

@@ -30,7 +30,7 @@ struct QuantizeOptions : base::Config {
                 "how scales and codes are found (`rqat list initializers`)");
     format.fields(v);
     v.field("generators", generators, "calibration data: task families (`rqat list tasks`)");
-    v.field("file", file, "calibration data: JSONL file instead of generators");
+    v.field("file", file, "calibration data: file of records instead of generators; of each its first 1024 tokens");
     v.field("num_samples", num_samples, "calibration examples", base::Range{1, 1e6});
     v.field("seed", seed, "of the calibration data", base::non_negative());
     v.field("settings", settings, "further settings of the stage, like initializer.gptq.act_order=true");
@@ -92,6 +92,9 @@ class Quantize : public Command {
       data.generators = options_.generators;
       data.file = options_.file;
       data.num_examples = options_.num_samples;
+      // Only inputs are wanted, so that the beginning of a long example is as good as a whole one.
+      data.too_long = "truncate";
+      data.loss_on = "all";
       tree.set("data", map_node({{"calibration", base::write_config(data)}}));
       stage.set("calibration",
                 map_node({{"data", text_node("calibration")}, {"num_samples", number_node(options_.num_samples)}}));
