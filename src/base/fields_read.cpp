@@ -67,7 +67,8 @@ class Reader : public FieldVisitor {
     std::vector<double> read;
     for (const Node* const item : items_of(key, *node, "a list of numbers")) {
       const std::optional<double> number = number_of(*item);
-      if (!number || !std::isfinite(*number)) return expected(key, *item, "a list of finite numbers");
+      if (!number) return expected(key, *item, "a list of numbers");
+      if (!std::isfinite(*number)) return expected(key, *item, "a list of finite numbers");
       read.push_back(*number);
     }
     if (is_series(*node)) value = std::move(read);

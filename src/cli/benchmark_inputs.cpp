@@ -35,7 +35,6 @@ std::vector<Ids> from_file(const BenchmarkConfig& config, const LoadedModel& loa
       throw base::DataError(
           cat(config.ids, ": list ", i, " holds ", lists[i].size(), " ids; at least ", least, " are needed"));
   }
-  if (lists.empty()) throw base::DataError(cat(config.ids, ": holds no lists of token ids"));
   std::vector<Ids> sequences;
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     sequences.push_back(lists[i % lists.size()]);

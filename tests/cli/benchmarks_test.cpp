@@ -92,8 +92,8 @@ TEST(Benchmarks, SequencesFromAFile) {
     return outcome.output;
   };
   EXPECT_THAT(fault("[[1, 2], [3]]", "--sequence-length 2"), HasSubstr("list 1 holds 1 ids; at least 2 are needed"));
-  EXPECT_THAT(fault("[[1, 2], []]", ""), HasSubstr("list 1 holds 0 ids; at least 1"));
-  EXPECT_THAT(fault("[]", ""), HasSubstr("holds no lists"));
+  EXPECT_THAT(fault("[[1, 2], []]", ""), HasSubstr("faulty.json: list 2 of 2 is empty"));
+  EXPECT_THAT(fault("[]", ""), HasSubstr("faulty.json: no list of token ids in it"));
   EXPECT_THAT(fault("[[1, 259]]", ""), HasSubstr("outside the vocabulary of 259"));
 }
 

@@ -35,7 +35,9 @@ struct EvaluateOptions : base::Config {
     v.required("model");
     // Not `mixture`, whose parts are other entries of a recipe, and `shuffle_buffer`, which is for training.
     v.field("generators", data.generators, "task families to draw problems from (`rqat list tasks`)");
-    v.field("file", data.file, "file of problems instead of generators, or a pattern (data/*.parquet)");
+    v.field("file", data.file,
+            "file of problems instead of generators, or a pattern (data/*.parquet): .jsonl .json .csv .tsv "
+            ".parquet, those of text also with .gz or .zst behind");
     v.tree("mapping", data.mapping,
            "which column of the file is what: name of a preset, or a map like {question: problem, reference: answer}");
     v.choice("split", data.split, {"train", "test", "test_in_distribution"},
