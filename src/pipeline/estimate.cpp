@@ -38,8 +38,8 @@ struct Sizes {
   double hidden = 0, vocabulary = 0, blocks = 0;
 };
 
-/// Kept of each block: input and middle of the residual stream, both normed; q, k, v, output of attention; gate, up and
-/// their product.
+/// Kept of each block: input and middle of the residual stream; q, k, v, output of attention; gate and up. What norms and
+/// the product of the last two give is made again.
 Sizes sizes_of(const model::ModelConfig& c) {
   const auto hidden = static_cast<double>(c.hidden_size), inner = static_cast<double>(c.intermediate_size);
   const auto blocks = static_cast<double>(c.num_hidden_layers), head = static_cast<double>(c.head_dim);
@@ -56,7 +56,7 @@ Sizes sizes_of(const model::ModelConfig& c) {
   sizes.linears = blocks * (2 * hidden * q + 2 * hidden * kv) + 3 * hidden * held;
   sizes.tables = static_cast<double>(c.vocab_size) * hidden * (c.tie_word_embeddings ? 1 : 2);
   sizes.widest = std::max({hidden, inner, q});
-  sizes.activations = blocks * (4 * hidden + 2 * q + 2 * kv) + 3 * used;
+  sizes.activations = blocks * (2 * hidden + 2 * q + 2 * kv) + 2 * used;
   sizes.cached = blocks * 2 * kv;
   sizes.hidden = hidden;
   sizes.vocabulary = static_cast<double>(c.vocab_size);

@@ -57,8 +57,8 @@ TEST_F(Estimates, MemoryByHand) {
   ASSERT_EQ(kd->knobs.size(), 1u);
   EXPECT_EQ(kd->knobs[0].key, "max_tokens_per_micro_batch");
   EXPECT_EQ(kd->knobs[0].value, 4096);
-  // Per block 4 x 16 (residual stream), 16 + 8 + 8 + 16 (q, k, v, output), 3 x 32 (MLP) values of two bytes, 15 % more.
-  EXPECT_NEAR(kd->knobs[0].bytes_per_unit, 1.15 * 2 * 3 * (64 + 48 + 96), 1e-6);
+  // Per block 2 x 16 (residual stream), 16 + 8 + 8 + 16 (q, k, v, output), 2 x 32 (MLP) values of two bytes, 15 % more.
+  EXPECT_NEAR(kd->knobs[0].bytes_per_unit, 1.15 * 2 * 3 * (32 + 48 + 64), 1e-6);
 }
 
 TEST_F(Estimates, NothingIsSaidOfAModelThatIsNotThere) {
@@ -72,11 +72,11 @@ TEST_F(Estimates, WarningsNameTheSettingAndAValueThatFits) {
   const StageEntry& kd = *plain.find_stage("kd");
   EXPECT_EQ(memory_warning(plain, kd, int64_t{1} << 40), "");
   const std::string text = memory_warning(plain, kd, 1000000000);
-  // (1e9 - fixed 367.3e6) / 1435.2 = 440800 tokens: the power of two below
-  expect_contains(text, "set stages.kd.max_tokens_per_micro_batch=262144 (now 4000000");
+  // (1e9 - fixed 367.3e6) / 993.6 = 636800 tokens: the power of two below
+  expect_contains(text, "set stages.kd.max_tokens_per_micro_batch=524288 (now 4000000");
   expect_contains(text, "are free");
-  // Of 624 values a token 3 x 16 inputs and one block's 208 would be left: 368 x 2.3 bytes x 4e6 tokens = 3.2 GiB.
-  expect_contains(text, "; or set stages.kd.gradient_checkpointing=true (about 3.2 GiB less)");
+  // Of 432 values a token 3 x 16 inputs and one block's 144 would be left: 240 x 2.3 bytes x 4e6 tokens = 2.1 GiB.
+  expect_contains(text, "; or set stages.kd.gradient_checkpointing=true (about 2.1 GiB less)");
 }
 
 TEST_F(Estimates, WhatSavesMemoryIsCountedWhereItIsSet) {
@@ -88,7 +88,7 @@ TEST_F(Estimates, WhatSavesMemoryIsCountedWhereItIsSet) {
   EXPECT_TRUE(with->savings.empty());
   ASSERT_EQ(without->savings.size(), 2u);
   EXPECT_NEAR(without->fixed_bytes - with->fixed_bytes, 6 * 3 * 2304, 1);
-  EXPECT_NEAR(with->knobs[0].bytes_per_unit, 1.15 * 2 * (3 * 16 + 208), 1e-6);
+  EXPECT_NEAR(with->knobs[0].bytes_per_unit, 1.15 * 2 * (3 * 16 + 144), 1e-6);
   EXPECT_STREQ(without->savings[0].setting, "gradient_checkpointing=true");
   EXPECT_NEAR(without->savings[0].bytes, 4096 * (without->knobs[0].bytes_per_unit - with->knobs[0].bytes_per_unit), 1);
 }
