@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPurposes[] = {"scratch", "import", "import_config", "export_config", "probe"};
+constexpr std::string_view kPurposes[] = {"scratch", "import", "import_config", "export_config", "probe", "rank"};
 
 /// Read by a signal handler: no memory of its own, complete before `owner` is set.
 struct Slot {

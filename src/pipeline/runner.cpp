@@ -1,7 +1,5 @@
 #include "rqat/pipeline/runner.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -12,6 +10,7 @@
 #include "rqat/base/folders.h"
 #include "rqat/base/interrupt.h"
 #include "rqat/base/log.h"
+#include "rqat/base/scratch.h"
 #include "rqat/base/strings.h"
 #include "rqat/io/json_file.h"
 #include "rqat/pipeline/estimate.h"
@@ -44,16 +43,6 @@ std::string changed_line(const std::string& before, const std::string& now) {
   }
   return "";
 }
-
-/// What ranks beside the main one write goes here, and away.
-struct RankScratch {
-  explicit RankScratch(int rank) : path(fs::temp_directory_path() / cat("rqat_rank_", ::getpid(), "_", rank)) {}
-  ~RankScratch() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  fs::path path;
-};
 
 class Runner {
  public:
@@ -347,9 +336,9 @@ class Runner {
   /// Where a rank writes: below the output folder for the main one, into a scratch folder for the others.
   fs::path own_folder(const std::string& id) {
     if (world_.is_main()) return root_ / id;
-    if (!scratch_) scratch_ = std::make_unique<RankScratch>(world_.rank());
-    base::make_folders(scratch_->path / id);
-    return scratch_->path / id;
+    if (!scratch_) scratch_ = std::make_unique<base::ScratchFolder>("rank");
+    base::make_folders(scratch_->path() / id);
+    return scratch_->path() / id;
   }
 
   StageRun make_run(const StageEntry& entry, json& summary) {
@@ -493,7 +482,7 @@ class Runner {
   const Recipe& recipe_;
   const RunOptions& options_;
   dist::Communicator& world_;
-  std::unique_ptr<RankScratch> scratch_;
+  std::unique_ptr<base::ScratchFolder> scratch_;  ///< what ranks beside the main one write
   fs::path root_;
   at::Device device_;
   double started_ = 0;

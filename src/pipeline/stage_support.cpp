@@ -28,8 +28,10 @@ std::vector<train::Metrics> keep_rows(const std::filesystem::path& file, int64_t
       const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
       if (!row.is_object() || row.value("step", steps) >= steps) continue;
       kept += line + "\n";
-      rows.push_back(row.get<train::Metrics>());
-      rows.back().erase("step");
+      rows.emplace_back();
+      for (const auto& [key, value] : row.items()) {
+        if (key != "step" && value.is_number()) rows.back()[key] = value;  // what was not finite is null
+      }
     }
   }
   base::write_file(file, kept);

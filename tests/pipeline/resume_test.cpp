@@ -179,6 +179,17 @@ TEST_F(Resume, WhatIsSavedWhenDoesNotDecideWhatComesOut) {
   EXPECT_FALSE(fs::exists(out() / "sft/checkpoints")) << "finished, and not to be kept any more";
 }
 
+TEST_F(Resume, MetricsThatWereNotFiniteAreNull) {
+  run_a_little();
+  const fs::path file = out() / "sft/metrics.jsonl";
+  std::string rows = base::read_file(file);
+  ASSERT_EQ(rows.front(), '{');
+  rows.insert(1, "\"broken\":null,");
+  base::write_file(file, rows);
+  run();
+  expect_contains(base::read_file(file), "{\"broken\":null,");
+}
+
 TEST_F(Resume, NoResumeAndForceStartTheStageAnew) {
   for (const bool force : {false, true}) {
     run_a_little();
