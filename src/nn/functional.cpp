@@ -209,7 +209,7 @@ std::function<at::Tensor()> output_again_of(const std::shared_ptr<torch::autogra
 /// How the backward makes x again, bit for bit, instead of keeping it: where a norm or a gated product made it, which
 /// keep what they were made of anyway. A third of what a decoder block would keep, for a hundredth of its time.
 std::function<at::Tensor()> made_again(const at::Tensor& x) {
-  const std::shared_ptr<torch::autograd::Node> node = x.grad_fn();
+  const std::shared_ptr<torch::autograd::Node>& node = x.grad_fn();
   if (auto product = output_again_of<SiluMulFunction>(node)) return product;
   return output_again_of<RmsNormFunction>(node);
 }
