@@ -115,7 +115,7 @@ ForwardContext CausalLM::context(const nn::TokenBatch& batch, const nn::KvCache*
 }
 
 at::Tensor CausalLM::embed(const nn::TokenBatch& batch) {
-  const at::Tensor hidden_TD = nn::embedding(batch.ids, embedding_);
+  at::Tensor hidden_TD = nn::embedding(batch.ids, embedding_);
   if (options_.embedding_scale == 1) return hidden_TD;
   return hidden_TD * at::scalar_tensor(options_.embedding_scale, at::TensorOptions(dtype_)).item<double>();
 }

@@ -38,8 +38,8 @@ struct Sizes {
   double hidden = 0, vocabulary = 0, blocks = 0;
 };
 
-/// Kept of each block: input and middle of the residual stream; q, k, v, output of attention; gate and up. What norms and
-/// the product of the last two give is made again.
+/// Kept of each block: input and middle of the residual stream; q, k, v, output of attention; gate and up. What norms
+/// and the product of the last two give is made again.
 Sizes sizes_of(const model::ModelConfig& c) {
   const auto hidden = static_cast<double>(c.hidden_size), inner = static_cast<double>(c.intermediate_size);
   const auto blocks = static_cast<double>(c.num_hidden_layers), head = static_cast<double>(c.head_dim);
