@@ -6,6 +6,7 @@
 #include "rqat/base/error.h"
 #include "rqat/base/folders.h"
 #include "rqat/base/strings.h"
+#include "rqat/pipeline/model_folder.h"
 #include "rqat/pipeline/stage.h"
 
 namespace rqat::pipeline {
@@ -189,15 +190,18 @@ void check_ids(const Recipe& recipe, Faults& faults) {
   }
 }
 
-/// No stage and no import writes into the folder of a model that is read, nor above it: it would be emptied first.
+/// No stage and no import writes the folder that a model is read from, nor one above it: it would be emptied first.
 void check_folders(const Recipe& recipe, Faults& faults) {
   namespace fs = std::filesystem;
-  std::vector<std::string> ids = keys_of(recipe.models);
+  std::vector<std::string> ids;
+  for (const auto& [id, source] : recipe.models) {
+    if (source.is_copied()) ids.push_back(id);
+  }
   for (const StageEntry& entry : recipe.stages) ids.push_back(entry.id);
   for (const auto& [name, source] : recipe.models) {
     for (const std::string& id : ids) {
       const fs::path folder = fs::path(recipe.output_dir) / id;
-      if (!base::lies_in(folder, source.path) && !base::lies_in(source.path, folder)) continue;
+      if (!base::lies_in(source.path, folder)) continue;
       faults.add(source.where, cat("models.", name, ".path: '", source.path, "' would be overwritten: '", id,
                                    "' writes '", folder.string(), "'; choose another output_dir or id"));
     }
@@ -260,6 +264,8 @@ void ModelSource::fields(base::FieldVisitor& v) {
   v.choice("dtype", dtype, {"auto", "bfloat16", "float32"},
            "compute dtype of the stages that start here; auto = the folder's");
 }
+
+bool ModelSource::is_copied() const { return dtype != "auto" || (std::filesystem::exists(path) && needs_import(path)); }
 
 void Recipe::fields(base::FieldVisitor& v) {
   v.field("name", name, "name of the run; default: the file's");

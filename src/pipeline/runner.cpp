@@ -89,7 +89,7 @@ class Runner {
   std::vector<std::string> own_folders() const {
     std::vector<std::string> ids;
     for (const auto& [id, source] : recipe_.models) {
-      if (is_copied(source)) ids.push_back(id);
+      if (source.is_copied()) ids.push_back(id);
     }
     for (const StageEntry& entry : recipe_.stages) {
       if (selected(entry.id)) ids.push_back(entry.id);
@@ -165,10 +165,6 @@ class Runner {
     save_model_folder(*loaded.model, source, folder);
   }
 
-  static bool is_copied(const ModelSource& source) {
-    return source.dtype != "auto" || (fs::exists(source.path) && needs_import(source.path));
-  }
-
   /// A source to be imported, or a folder with a `dtype` of its own, becomes an HF folder inside the run; other folders
   /// are used where they are.
   void prepare_source(const std::string& id, const ModelSource& source) {
@@ -178,7 +174,7 @@ class Runner {
                                   missing_model_advice(path)));
     }
     const bool foreign = needs_import(path);
-    if (!is_copied(source)) {
+    if (!source.is_copied()) {
       sources_[id] = path;
       fingerprints_[id] = base::content_hash(path);
       return;

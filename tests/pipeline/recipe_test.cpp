@@ -128,16 +128,20 @@ TEST(Recipe, DuplicateAndUnfitIds) {
 
 TEST(Recipe, ModelsThatStagesWouldOverwrite) {
   const RecipeFolder folder;
-  const auto faults = [&](const char* path, const char* output) {
-    return faults_of(folder, cat("output_dir: ", output, "\nmodels: {base: {path: ", path,
-                                 "}}\ndata: {d: {generators: [chain_sums]}}\nstages:\n"
-                                 "  - {id: sft, type: train, model: base, data: d, max_steps: 1}\n"));
+  const auto recipe = [](const char* path, const char* output, const char* dtype) {
+    return cat("output_dir: ", output, "\nmodels: {base: {path: ", path, ", dtype: ", dtype,
+               "}}\ndata: {d: {generators: [chain_sums]}}\nstages:\n"
+               "  - {id: sft, type: train, model: base, data: d, max_steps: 1}\n");
   };
-  expect_contains(faults("models/base", "models"),
-                  "models.base.path: 'models/base' would be overwritten: 'base' writes");
+  const auto faults = [&](const char* path, const char* output, const char* dtype = "auto") {
+    return faults_of(folder, recipe(path, output, dtype));
+  };
+  expect_contains(faults("models/base", "models", "float32"),
+                  "models.base.path: 'models/base' would be overwritten: 'base' writes 'models/base'");
   expect_contains(faults("runs/sft", "runs"), "'runs/sft' would be overwritten: 'sft' writes 'runs/sft'");
-  expect_contains(faults("runs/sft/old", "runs"), "would be overwritten: 'sft'");
-  expect_contains(faults("runs", "./runs/x/.."), "would be overwritten: ");
+  expect_contains(faults("runs/sft/old", "./runs/x/.."), "would be overwritten: 'sft'");
+  // Read where it is, and nothing written there.
+  EXPECT_NO_THROW(load_recipe(folder.write("fine.yaml", recipe("models/base", "models", "auto"))));
 }
 
 TEST(Recipe, CyclesAreNamed) {

@@ -22,6 +22,8 @@ struct ModelSource : base::Config {
   std::string dtype =
       "auto";  ///< compute dtype of every stage that starts here: auto (the folder's own) | bfloat16 | float32
   void fields(base::FieldVisitor& v) override;
+  /// Whether a run works on a folder of its own, output_dir/<id>: imported, or in another dtype.
+  bool is_copied() const;
 };
 
 struct StageEntry {
