@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 
 #include "benchmark_inputs.h"
@@ -197,11 +198,14 @@ BenchmarkResult time_export(const BenchmarkConfig& config) {
   const auto exporter = exporting::exporters().make(config.exporter);
   BenchmarkSeries series{config.name, {}, 0, "MB"};
   const PeakMemory peak;
+  const std::filesystem::path folder = scratch.path() / "export";
   for (int64_t i = 0; i <= config.repeats; ++i) {
     const double start = seconds_now();
-    const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, scratch.path() / "export");
+    const exporting::ExportReport report = exporter->write(*loaded.model, loaded.folder, folder);
     if (i > 0) series.seconds.push_back(seconds_now() - start);
     series.amount = static_cast<double>(report.total_bytes) / 1e6;
+    // A new folder each time: replacing one would time how the disk frees the old files.
+    std::filesystem::remove_all(folder);
   }
   return {cat("files of ", config.exporter.name, " from codes of ", config.format.text(), ", synced to disk"),
           {series},

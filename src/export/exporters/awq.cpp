@@ -28,13 +28,13 @@ using quant::FakeQuantLinear;
 constexpr int64_t kNibbles = 8;
 constexpr int64_t kColumnOfNibble[kNibbles] = {0, 2, 4, 6, 1, 3, 5, 7};
 
-/// int32 [R, C / 8] of values 0..15 [R, C].
-at::Tensor pack_interleaved(const at::Tensor& values) {
-  const at::Tensor eights = values.to(at::kInt).view({values.size(0), -1, kNibbles});
-  at::Tensor words = at::zeros({eights.size(0), eights.size(1)}, eights.options());
+/// int32 [K, N / 8] of values 0..15 [N, K]; transposed as words, of which there are fewer than values.
+at::Tensor pack_outputs(const at::Tensor& values) {
+  const at::Tensor eights = values.contiguous().view({-1, kNibbles, values.size(1)});
+  at::Tensor words = at::zeros({eights.size(0), eights.size(2)}, eights.options().dtype(at::kInt));
   for (int64_t i = 0; i < kNibbles; ++i)
-    words.bitwise_or_(eights.select(2, kColumnOfNibble[i]).bitwise_left_shift(4 * i));
-  return words.to(at::kCPU);
+    words.bitwise_or_(eights.select(1, kColumnOfNibble[i]).to(at::kInt).bitwise_left_shift_(4 * i));
+  return words.to(at::kCPU).t().contiguous();
 }
 
 /// Names of layers kept in float. vLLM looks for them inside the names of fused layers, so these stand beside.
@@ -135,9 +135,9 @@ class Awq : public Exporter {
     const int64_t groups = layer->format().num_groups(columns);
     const std::string& name = linear.name;
     int64_t bytes = plan.add(name + ".qweight", at::kInt, {columns, rows / kNibbles},
-                             [linear] { return pack_interleaved(linear.codes().t().contiguous()); });
+                             [linear] { return pack_outputs(linear.codes()); });
     bytes += plan.add(name + ".qzeros", at::kInt, {groups, rows / kNibbles},
-                      [linear] { return pack_interleaved(linear.params().zero_point.t().contiguous()); });
+                      [linear] { return pack_outputs(linear.params().zero_point); });
     bytes += plan.add(name + ".scales", at::kHalf, {groups, rows},
                       [linear] { return linear.params().scale.t().to(at::kHalf).contiguous(); });
     return {name, layer->format().text(), "AWQ", bytes};
